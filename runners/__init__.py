@@ -1,0 +1,1 @@
+"""How a pipeline is launched: one module per engine."""

@@ -1,0 +1,38 @@
+"""The file on one task: clip, media, question, and all attempts with their verdicts."""
+
+from __future__ import annotations
+
+from schemas.base import Record
+from schemas.clip import Clip, Media
+from schemas.rollout import Rollout
+from schemas.task import Task
+from schemas.verdict import Verdict
+from schemas.video import Decoded, Video
+
+
+class Scene(Record):
+    """A clip that was cut, with the video that it comes from: what a teacher looks at."""
+
+    video: Video
+    decoded: Decoded
+    clip: Clip
+    media: Media
+
+
+class Attempt(Record):
+    """A rollout and what the verifier made of it."""
+
+    rollout: Rollout
+    verdict: Verdict
+
+
+class Case(Record):
+    """A task with everything that happened to it so far."""
+
+    scene: Scene
+    task: Task
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def accepted(self) -> tuple[Attempt, ...]:
+        return tuple(attempt for attempt in self.attempts if attempt.verdict.accepted)

@@ -1,0 +1,108 @@
+"""Why something was left out: closed lists of stages and reasons."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from schemas.base import Record, content_id
+
+
+class Stage(StrEnum):
+    """The legs of the way, in order. In each: in = out + rejected."""
+
+    INGEST = "ingest"
+    DECODE = "decode"
+    SEGMENT = "segment"
+    SELECT = "select"
+    CUT = "cut"
+    PROPOSE = "propose"
+    TASK = "task"
+    ANSWER = "answer"
+    VERIFY = "verify"
+    ROUTE = "route"
+
+
+UNITS: dict[Stage, str] = {
+    Stage.INGEST: "input",
+    Stage.DECODE: "video",
+    Stage.SEGMENT: "clip",
+    Stage.SELECT: "clip",
+    Stage.CUT: "clip",
+    Stage.PROPOSE: "clip",
+    Stage.TASK: "task",
+    Stage.ANSWER: "rollout",
+    Stage.VERIFY: "rollout",
+    Stage.ROUTE: "task",
+}
+"""What each stage counts."""
+
+
+class Reason(StrEnum):
+    """Every reason there is. It says what is wrong; the detail says where."""
+
+    # ingest
+    UNREADABLE = "unreadable"
+    NOT_FOUND = "not_found"
+    BAD_ROW = "bad_row"
+    EMPTY_FILE = "empty_file"
+    NOT_A_VIDEO = "not_a_video"
+    NO_VIDEO_STREAM = "no_video_stream"
+    DUPLICATE = "duplicate"
+    # decode
+    NO_DECODABLE_FRAME = "no_decodable_frame"
+    TRUNCATED = "truncated"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    DECODE_TIMEOUT = "decode_timeout"
+    DECODER_CRASHED = "decoder_crashed"
+    # select
+    NEAR_DUPLICATE = "near_duplicate"
+    TOO_DARK = "too_dark"
+    FROZEN = "frozen"
+    BLURRED = "blurred"
+    FEATURES_FAILED = "features_failed"
+    # cut
+    CUT_FAILED = "cut_failed"
+    # propose, task, answer
+    NOTHING_TO_ASK = "nothing_to_ask"
+    BAD_TASK = "bad_task"
+    TEACHER_FAILED = "teacher_failed"
+    TEACHER_CANNOT_ANSWER = "teacher_cannot_answer"
+    BAD_REPLY = "bad_reply"
+    # verify
+    CHECK_FAILED = "check_failed"
+    REPAIRED_LATER = "repaired_later"
+    # route
+    NO_ACCEPTED_ROLLOUT = "no_accepted_rollout"
+    # any stage
+    INTERNAL_ERROR = "internal_error"
+
+
+class Rejection(Record):
+    """One subject left out at one stage."""
+
+    stage: Stage
+    reason: Reason
+    subject: str
+    """Id of what was rejected; the URI where there is no id yet."""
+    parent: str = ""
+    """Id of what the subject was made from, if any."""
+    detail: str = ""
+
+    @property
+    def id(self) -> str:
+        return content_id("x", self.stage, self.subject)
+
+
+class Rejected(Exception):  # noqa: N818 - an end, not an error
+    """Raised by a leg's pure function to turn its subject down with a reason."""
+
+    def __init__(self, reason: Reason, detail: str = "", *, lasting: bool = True) -> None:
+        """`lasting`: the same input will meet the same end, so the end may be remembered.
+
+        Time-outs and crashes are not lasting: the next run tries again.
+        """
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.lasting = lasting

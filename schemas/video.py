@@ -1,0 +1,75 @@
+"""A source video: what its bytes are and what decodes from them."""
+
+from __future__ import annotations
+
+from schemas.base import Record, content_id
+from schemas.source import Source
+
+
+class AudioStream(Record):
+    """The audio stream that clips keep."""
+
+    index: int
+    codec: str
+    sample_rate_hz: int
+    channels: int
+
+
+class Probe(Record):
+    """What the container claims. Claims, not truth: only decoding tells (`Decoded`)."""
+
+    container: str
+    video_index: int
+    codec: str
+    pix_fmt: str
+    width_px: int
+    height_px: int
+    """Size as shown: square pixels, after rotation."""
+    rotation_deg: int
+    start_time_s: float
+    """Presentation time at which the container starts; source times count from here."""
+    claimed_duration_s: float
+    """-1 when the container does not say."""
+    color_range: str
+    color_space: str
+    color_primaries: str
+    color_transfer: str
+    audio: AudioStream | None
+
+
+class Video(Record):
+    """An input that can be opened: its bytes, its container's claims, its origin."""
+
+    sha256: str
+    size_bytes: int
+    probe: Probe
+    source: Source
+
+    @property
+    def id(self) -> str:
+        return video_id(self.sha256)
+
+
+class Decoded(Record):
+    """What one decode pass over a whole video found; tables are in the memo store."""
+
+    video_id: str
+    num_frames: int
+    first_pts_s: float
+    duration_s: float
+    """From the first frame's presentation time to the end of the last frame."""
+    fps_num: int
+    fps_den: int
+    """The constant frame rate that fits the presentation times best; clips are cut at it."""
+    is_vfr: bool
+    truncated: str
+    """What is missing at the end, in words; empty when the file is whole."""
+    frames_ref: str
+    """Arrow file in the memo store: one row per frame (`transforms.video.measures`)."""
+    samples_ref: str
+    """Arrow file in the memo store: sampled frames as JPEG with their times."""
+
+
+def video_id(sha256: str) -> str:
+    """Id of a video, from the SHA-256 of its bytes."""
+    return content_id("v", sha256)

@@ -1,0 +1,1 @@
+"""The work, one room per leg of the way."""

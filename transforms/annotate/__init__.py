@@ -1,0 +1,1 @@
+"""Tasks, prompts and teachers: from a clip to questions and reasoned answers."""

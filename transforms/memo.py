@@ -1,0 +1,99 @@
+"""The memo store: results of expensive work, under a key made of what they were made from.
+
+An entry is a folder `<step>/<k[:2]>/<key>/` that holds `result.json` and the files that belong to
+it. It is built beside its place and renamed into it whole, so an entry is there completely or not
+at all, whenever the process is killed. That is resumption, retry safety and replay in one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.base import canonical_json, content_hash
+
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class MemoStore:
+    """A memo store in a local folder.
+
+    It holds nothing but its path, so that it can travel to workers.
+    """
+
+    root: str
+
+    def entry(self, step: str, *made_from: Any) -> Entry:
+        """The entry of `step` for what it is made from: ids, settings, the step's version."""
+        key = content_hash(step, *made_from)
+        return Entry(self.root, step, key)
+
+    def path(self, ref: str) -> Path:
+        """Where a stored file lies, given its reference. Raises ValueError if it leads outside."""
+        path = Path(self.root, ref).resolve()
+        if not path.is_relative_to(Path(self.root).resolve()):
+            raise ValueError(f"{ref!r} leads outside of the memo store")
+        return path
+
+    def sweep(self) -> None:
+        """Remove what killed runs left half-built. Only while no other run uses the store."""
+        shutil.rmtree(Path(self.root, "tmp"), ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place in the store: a result and its files, or nothing yet."""
+
+    root: str
+    step: str
+    key: str
+
+    @property
+    def _ref(self) -> str:
+        return f"{self.step}/{self.key[:2]}/{self.key}"
+
+    def ref(self, name: str) -> str:
+        """Reference of a file of this entry, relative to the store."""
+        return f"{self._ref}/{name}"
+
+    def get(self) -> Any | None:
+        """The stored result, or None."""
+        try:
+            text = Path(self.root, self._ref, RESULT_FILE).read_text("utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return json.loads(text)
+
+    def put(self, result: Any) -> None:
+        """Store a result that has no files."""
+        with self.building() as folder:
+            self.finish(folder, result)
+
+    @contextmanager
+    def building(self) -> Iterator[Path]:
+        """A fresh folder to put files into; `finish` makes it the entry, otherwise it goes."""
+        folder = Path(self.root, "tmp", f"{self.key[:16]}-{uuid.uuid4().hex}")
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self, folder: Path, result: Any) -> None:
+        """Make the folder the entry, with `result`. The first to finish wins, the rest agree."""
+        (folder / RESULT_FILE).write_text(canonical_json(result), "utf-8")
+        place = Path(self.root, self._ref)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(place)
+        except OSError:
+            # Another worker finished the same work first: same key, same content.
+            if not (place / RESULT_FILE).exists():
+                raise

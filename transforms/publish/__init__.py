@@ -1,0 +1,1 @@
+"""Routing, samples, shards, index, card, and the check of a finished dataset."""

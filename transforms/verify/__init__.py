@@ -1,0 +1,1 @@
+"""Checks on rollouts, verdicts, and the repair loop."""

@@ -1,0 +1,1 @@
+"""Ingest, probe, decode, shots, measures, cut: from a file to clips."""
