@@ -10,6 +10,20 @@ from schemas.verdict import Verdict
 from schemas.video import Decoded, Video
 
 
+class Footage(Record):
+    """A video that was decoded."""
+
+    video: Video
+    decoded: Decoded
+
+
+class PlannedClip(Record):
+    """A clip that is not cut yet, with the video that it comes from."""
+
+    footage: Footage
+    clip: Clip
+
+
 class Scene(Record):
     """A clip that was cut, with the video that it comes from: what a teacher looks at."""
 

@@ -71,7 +71,6 @@ class Reason(StrEnum):
     BAD_REPLY = "bad_reply"
     # verify
     CHECK_FAILED = "check_failed"
-    REPAIRED_LATER = "repaired_later"
     # route
     NO_ACCEPTED_ROLLOUT = "no_accepted_rollout"
     # any stage

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import os
+from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from schemas.base import Record
 
@@ -21,7 +23,21 @@ class Source(Record):
     """One input file, with all rows that a manifest holds for it."""
 
     uri: str
+    """Name in the dataset: relative to the folder or manifest that the user named."""
+    location: str
+    """Where to read it on this machine, percent-encoded since file names are bytes, not text.
+    Never published."""
     user_id: str = ""
     license: str = ""
     source_url: str = ""
-    questions: tuple[GivenQuestion, ...] = Field(default=())
+    questions: tuple[GivenQuestion, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The file's path, as the functions of `os` take it."""
+        return os.fsdecode(unquote_to_bytes(self.location))
+
+
+def location(path: str | os.PathLike[str]) -> str:
+    """The location of a path, made absolute."""
+    return quote_from_bytes(os.fsencode(Path(path).absolute()))

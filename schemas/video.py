@@ -29,11 +29,14 @@ class Probe(Record):
     start_time_s: float
     """Presentation time at which the container starts; source times count from here."""
     claimed_duration_s: float
-    """-1 when the container does not say."""
-    color_range: str
-    color_space: str
-    color_primaries: str
-    color_transfer: str
+    """Of the video stream; -1 when the stream does not say."""
+    container_duration_s: float
+    """Of the longest stream; -1 when the container does not say."""
+    color_range: int
+    color_space: int
+    color_primaries: int
+    color_transfer: int
+    """Colour facts as code points of ITU-T H.273; 2 = unspecified (range: 0; 1 = tv, 2 = pc)."""
     audio: AudioStream | None
 
 

@@ -51,11 +51,24 @@ class TeacherSettings(BaseModel):
     batch: int = Field(64, ge=1, description="requests given to a teacher at once")
     max_model_len: int = Field(0, ge=0, description="context length for vllm; 0 = the model's own")
     gpu_memory_share: float = Field(0.9, gt=0.0, le=1.0, description="share of GPU memory, vllm")
+    prompts: str = Field(
+        "", description="folder with prompt templates of your own; empty = those of proofreel"
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        description="more fields for the body of a request (openai); null takes a field away",
+    )
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="more arguments of vllm.LLM, such as tensor_parallel_size",
+    )
 
     def identity(self) -> dict[str, Any]:
         """What of the settings changes replies, and so belongs into the key of a stored reply."""
         speed_only = {"url", "api_key_env", "in_flight", "timeout_s", "retries", "batch"}
         speed_only |= {"gpu_memory_share", "samples"}
+        # The text of the prompts counts, not where it lies: it is part of Teacher.version().
+        speed_only |= {"prompts"}
         return self.model_dump(mode="json", exclude=speed_only)
 
 

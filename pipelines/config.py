@@ -1,0 +1,127 @@
+"""The configuration: one YAML file, a typed schema, `--set` on top, errors that name the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from transforms.annotate.tasks import TaskSettings
+from transforms.annotate.teacher import TeacherKind, TeacherSettings
+from transforms.features.embed import FeatureSettings
+from transforms.features.select import SelectSettings
+from transforms.publish.routing import PublishSettings
+from transforms.verify.checks import VerifySettings
+from transforms.video.analyse import InputSettings
+from transforms.video.cut import CutSettings
+from transforms.video.shots import ShotSettings
+
+
+class Config(BaseModel):
+    """The whole configuration. Each section is the settings of one room of `transforms`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, description="seed of all choices: options, splits, mixes, samples")
+    input: InputSettings = Field(default_factory=InputSettings)
+    shots: ShotSettings = Field(default_factory=ShotSettings)
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
+    select: SelectSettings = Field(default_factory=SelectSettings)
+    cut: CutSettings = Field(default_factory=CutSettings)
+    tasks: TaskSettings = Field(default_factory=TaskSettings)
+    teacher: TeacherSettings = Field(default_factory=TeacherSettings)
+    verify: VerifySettings = Field(default_factory=VerifySettings)
+    publish: PublishSettings = Field(default_factory=PublishSettings)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, as it is stored with the dataset."""
+        return self.model_dump(mode="json")
+
+
+class ConfigError(Exception):
+    """A configuration that can't be taken; each line names a field and what is wrong with it."""
+
+
+def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a YAML file (or the defaults), with `a.b=c` overrides on top.
+
+    Raises ConfigError.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values = _read(Path(file))
+    for override in overrides:
+        _apply(values, override)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_in_words(error)) from error
+    _check_teacher(config.teacher)
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: a configuration is a mapping of sections")
+    return dict(values)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {override}: write it as section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML") from error
+    # An empty value means the empty text, as in teacher.model=
+    place = values
+    for part in parts[:-1]:
+        inner = place.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: {part} is no section")
+        place = inner
+    place[parts[-1]] = "" if value is None else value
+
+
+def _in_words(error: ValidationError) -> str:
+    lines = []
+    for one in error.errors(include_url=False):
+        field = ".".join(str(part) for part in one["loc"]) or "configuration"
+        message = one["msg"]
+        if one["type"] == "extra_forbidden":
+            message = f"there is no such field{_known(one['loc'])}"
+        elif one["type"] != "missing":
+            message = f"{message} (got {one['input']!r})"
+        lines.append(f"{field}: {message}")
+    return "\n".join(lines)
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    """The fields that there are where an unknown one was named."""
+    model: Any = Config
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        model = field.annotation if field is not None else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return ""
+    return f"; known are {', '.join(model.model_fields)}"
+
+
+def _check_teacher(teacher: TeacherSettings) -> None:
+    if teacher.kind is TeacherKind.OPENAI and not teacher.url:
+        raise ConfigError("teacher.url: needed with teacher.kind openai, such as http://host/v1")
+    if teacher.kind is not TeacherKind.MEASURE and not teacher.model:
+        raise ConfigError(f"teacher.model: needed with teacher.kind {teacher.kind}")

@@ -1,0 +1,144 @@
+"""The card: YAML that machines read, numbers that are right, users' texts that stay texts."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from publish_helpers import CONFIG, Item, make_funnel, make_sample
+
+from transforms.publish.card import (
+    CardEntry,
+    CardFacts,
+    card_entry,
+    escaped,
+    fenced,
+    render_card,
+)
+
+
+def facts(**changes: object) -> CardFacts:
+    given: dict[str, object] = {
+        "title": "Small",
+        "proofreel_version": "0.1.0",
+        "config": CONFIG,
+        "versions": {},
+        "shards": (),
+        "funnel": tuple(make_funnel(3)),
+    }
+    return CardFacts.model_validate({**given, **changes})
+
+
+@pytest.fixture
+def entries(items: list[Item]) -> list[CardEntry]:
+    return [card_entry(item.sample, item.partition) for item in items]
+
+
+def front_matter(card: str) -> dict[str, object]:
+    return dict(yaml.safe_load(split_card(card)[1]))
+
+
+def split_card(card: str) -> list[str]:
+    return re.split(r"^---\n", card, maxsplit=2, flags=re.MULTILINE)
+
+
+def test_front_matter(entries: list[CardEntry]) -> None:
+    front = front_matter(render_card(facts(), entries))
+    assert front["license"] == "cc-by-3.0"
+    assert front["size_categories"] == ["n<1K"]
+    assert front["configs"] == [
+        {
+            "config_name": "sft",
+            "data_files": [
+                {"split": "train", "path": "sft/train-*.tar"},
+                {"split": "validation", "path": "sft/validation-*.tar"},
+            ],
+            "default": True,
+        },
+        {"config_name": "rl", "data_files": [{"split": "train", "path": "rl/train-*.tar"}]},
+        {
+            "config_name": "preference",
+            "data_files": [{"split": "train", "path": "preference/train-*.tar"}],
+        },
+    ]
+
+
+def test_counts(entries: list[CardEntry]) -> None:
+    card = render_card(facts(notes=("random weights",)), entries)
+    assert "| sft | 12 | 1 | 0.4 |" in card
+    assert "| select | clip | 6 | 4 | near\\_duplicate 1, too\\_dark 1 |" in card
+    assert "| sft | B | 10 | 100.0% |" in card
+    assert "| https&#58;//example.org/one | CC\\-BY\\-3.0 | 15 |" in card
+    assert "verify.thresholds.answer | 0.5 |" in card
+    assert "- random weights\n" in card
+
+
+def test_same_for_any_order(entries: list[CardEntry]) -> None:
+    shuffled = list(entries)
+    random.Random(1).shuffle(shuffled)
+    assert render_card(facts(), shuffled) == render_card(facts(), entries)
+
+
+def test_no_samples() -> None:
+    card = render_card(facts(), [])
+    assert "holds no samples" in card
+    assert "configs" not in front_matter(card)
+    assert front_matter(card)["license"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("licenses", "expected"),
+    [
+        (["CC BY 4.0", "cc-by-4.0"], "cc-by-4.0"),
+        (["mit", "cc-by-4.0"], "other"),
+        (["mit", ""], "other"),
+        (["my own"], "other"),
+        ([""], "unknown"),
+    ],
+)
+def test_license(entries: list[CardEntry], licenses: list[str], expected: str) -> None:
+    changed = [entries[0].model_copy(update={"license": one}) for one in licenses]
+    assert front_matter(render_card(facts(), changed))["license"] == expected
+
+
+HOSTILE = "<script>alert(1)</script> | x\n# [a](javascript:b) `c` **d** ---\n{{ 7*7 }} {% x %}"
+
+
+def test_users_texts_stay_texts(entries: list[CardEntry]) -> None:
+    changed = entries[0].model_copy(
+        update={"source_url": HOSTILE, "license": HOSTILE, "teacher": HOSTILE}
+    )
+    card = render_card(facts(title=HOSTILE, notes=(HOSTILE,), config={"a": HOSTILE}), [changed])
+    body = split_card(card)[2].split("## Configuration")[0]
+    assert "<script>" not in body
+    assert "[a](" not in body
+    assert "\\{\\{ 7\\*7 \\}\\} \\{% x %\\}" in body
+    assert "\n# [a]" not in body
+    assert front_matter(card)["pretty_name"] == " ".join(HOSTILE.split())
+
+
+def test_escaped_is_one_line_and_keeps_the_words() -> None:
+    assert escaped("a\n\nb|c") == "a b\\|c"
+    assert escaped(0.97) == "0.97"
+
+
+def test_fence_is_longer_than_what_it_holds() -> None:
+    assert fenced("x ```` y").splitlines()[0] == "`````"
+
+
+def test_local_paths_do_not_reach_the_card(items: list[Item]) -> None:
+    sample = make_sample("s1", items[0].clip)
+    media = sample.media[0].model_copy(update={"source_uri": "/secret/place/a.mp4"})
+    provenance = sample.provenance.model_copy(update={"source_url": ""})
+    changed = sample.model_copy(update={"media": [media], "provenance": provenance})
+    card = render_card(facts(), [card_entry(changed, "train")])
+    assert "secret" not in card
+    assert "| a.mp4 |" in card
+
+
+def test_built_card_has_the_prompts(built: Path) -> None:
+    card = (built / "README.md").read_text("utf-8")
+    assert "````\nLook at the frames." in card

@@ -1,0 +1,294 @@
+"""CLIP embeddings of sampled frames, and their mean per clip, with open_clip."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from apache_beam.ml.inference.base import ModelHandler
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.case import PlannedClip
+from transforms.memo import Entry, MemoStore
+from transforms.video.analyse import sampled_frames
+
+VERSION = "1"
+FEATURE_FILE = "feature.arrow"
+RANDOM = "random"
+NO_MODEL = "none"
+FRAMES_PER_FORWARD = 32
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Vectors = npt.NDArray[np.float32]
+
+
+class FeatureSettings(BaseModel):
+    """Section `features` of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field("ViT-B-32", description="open_clip architecture; none = no features")
+    pretrained: str = Field(
+        "laion2b_s34b_b79k",
+        description="a tag of the hub, a path to weights, or random: near-duplicates only",
+    )
+    fps: float = Field(2.0, gt=0.0, le=30.0, description="frames per second that are embedded")
+
+    @property
+    def enabled(self) -> bool:
+        return self.model != NO_MODEL
+
+    @property
+    def note(self) -> str:
+        """What a reader of the dataset must know about its features; empty if nothing."""
+        if not self.enabled:
+            return "features.model is none: near-duplicate clips were not looked for."
+        if self.pretrained == RANDOM:
+            return (
+                "features.pretrained is random: the CLIP weights are random, so features tell "
+                "near-duplicate pictures apart and carry no meaning."
+            )
+        return ""
+
+
+class WeightsError(Exception):
+    """The weights can't be had; the message names the option to use instead."""
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """An open_clip image encoder, ready on its device."""
+
+    encoder: Any
+    size_px: int
+    device: str
+    dtype: torch.dtype
+    center: Vectors | None
+    """Mean embedding of noise, taken off when weights are random (see `_center`)."""
+
+    @torch.inference_mode()
+    def embed(self, frames: npt.NDArray[np.uint8]) -> Vectors:
+        """Unit vectors (n, d) of RGB pictures (n, h, w, 3)."""
+        pixels = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).to(torch.float32)
+        mean = torch.tensor(CLIP_MEAN, device=self.device).view(1, 3, 1, 1)
+        std = torch.tensor(CLIP_STD, device=self.device).view(1, 3, 1, 1)
+        pixels = ((pixels / 255.0 - mean) / std).to(self.dtype)
+        found = self.encoder.encode_image(pixels).float().cpu().numpy()
+        if self.center is not None:
+            found = found - self.center
+        return _unit(found)
+
+
+def _unit(vectors: npt.NDArray[Any]) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Vectors = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+    return unit
+
+
+def prepare(frame: npt.NDArray[np.uint8], size_px: int) -> npt.NDArray[np.uint8]:
+    """The middle square of a picture at the model's input size, as CLIP's own preprocessing."""
+    import cv2
+
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = frame[top : top + side, left : left + side]
+    if side != size_px:
+        square = np.asarray(
+            cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.uint8
+        )
+    return square
+
+
+_LOADING = threading.Lock()
+
+
+@functools.cache
+def _load(model: str, pretrained: str) -> ClipModel:
+    import open_clip
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    fast_bf16 = device == "cuda" or _cpu_has_bf16()
+    dtype = torch.bfloat16 if fast_bf16 else torch.float32
+    if model not in open_clip.list_models():
+        raise WeightsError(
+            f"features.model: open_clip knows no {model!r}; see open_clip.list_models()"
+        )
+    torch.manual_seed(0)
+    if pretrained == RANDOM:
+        network = open_clip.create_model(model)
+    else:
+        try:
+            network = open_clip.create_model(model, pretrained=pretrained)
+        except Exception as error:
+            raise WeightsError(
+                f"features.pretrained: weights {pretrained!r} for {model} can't be loaded "
+                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). Without a hub, "
+                "give a path to the weights, or --set features.pretrained=random "
+                "(near-duplicates only)"
+            ) from error
+    network = network.eval().to(device=device, dtype=dtype)
+    size = network.visual.image_size
+    size_px = int(size[0] if isinstance(size, tuple | list) else size)
+    loaded = ClipModel(network, size_px, device, dtype, None)
+    if pretrained == RANDOM:
+        loaded = ClipModel(network, size_px, device, dtype, _center(loaded))
+    return loaded
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 itself; without that, bf16 is slower than fp32."""
+    capability = torch.cpu.get_capabilities()
+    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
+
+
+def _center(model: ClipModel) -> Vectors:
+    """Mean embedding of pictures of plain noise and plain gray.
+
+    A network with random weights maps all pictures into a narrow cone: any two look alike. Seen
+    from the middle of the cone they point in different directions.
+    """
+    generator = np.random.default_rng(0)
+    shape = (model.size_px, model.size_px, 3)
+    noise = [generator.integers(0, 256, shape, np.uint8) for _ in range(8)]
+    gray = [np.full(shape, level, np.uint8) for level in range(16, 256, 32)]
+    with torch.inference_mode():
+        pixels = torch.from_numpy(np.stack(noise + gray)).to(model.device)
+        pixels = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(model.dtype)
+        found = model.encoder.encode_image(pixels).float().cpu().numpy()
+    middle: Vectors = found.mean(axis=0).astype(np.float32)
+    return middle
+
+
+def load_model(settings: FeatureSettings) -> ClipModel:
+    """The encoder, loaded once per process however many threads ask.
+
+    Raises WeightsError in words for the person who chose the weights.
+    """
+    with _LOADING:
+        return _load(settings.model, settings.pretrained)
+
+
+def feature_entry(planned: PlannedClip, store: MemoStore, settings: FeatureSettings) -> Entry:
+    """Where the features of a clip are stored."""
+    clip = planned.clip
+    identity = settings.model_dump(mode="json")
+    weights = Path(settings.pretrained)
+    if weights.is_file():
+        # Other weights under the same name must not meet old features.
+        identity["size_bytes"] = weights.stat().st_size
+    return store.entry(
+        "features",
+        VERSION,
+        planned.footage.video.sha256,
+        [clip.start_s, clip.end_s],
+        identity,
+    )
+
+
+def frame_vectors(path: Path) -> Vectors:
+    """The embeddings of a clip's sampled frames, unit vectors (n, d)."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+        vectors: Vectors = np.stack(table["vector"].to_numpy(zero_copy_only=False))
+    return vectors
+
+
+def mean_vector(frames: Vectors) -> Vectors:
+    """The embedding of a clip: the mean of its frames', a unit vector (d,)."""
+    return _unit(frames.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class ClipPictures:
+    """The sampled pictures of a clip, on their way into the model; never crosses a shuffle."""
+
+    clip_id: str
+    times_s: tuple[float, ...]
+    pictures: npt.NDArray[np.uint8]
+
+
+def load_pictures(planned: PlannedClip, store: MemoStore, size_px: int = 224) -> ClipPictures:
+    """Read the clip's sampled frames; a clip between two samples gets the one before it."""
+    path = store.path(planned.footage.decoded.samples_ref)
+    found = list(sampled_frames(path, planned.clip.start_s, planned.clip.end_s))
+    if not found:
+        found = list(sampled_frames(path, -1.0, planned.clip.end_s))[-1:]
+    return ClipPictures(
+        clip_id=planned.clip.id,
+        times_s=tuple(time_s for time_s, _ in found),
+        pictures=np.stack([prepare(frame, size_px) for _, frame in found]),
+    )
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the model made of a clip's pictures: one unit vector (d,) per time."""
+
+    clip_id: str
+    times_s: tuple[float, ...]
+    vectors: Vectors
+
+
+class ClipEmbedder(ModelHandler[ClipPictures, "Embedded", ClipModel]):
+    """RunInference's handler: clips in, frame embeddings out; one model per worker."""
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def load_model(self) -> ClipModel:
+        return load_model(self._settings)
+
+    def run_inference(
+        self,
+        batch: Sequence[ClipPictures],
+        model: ClipModel,
+        inference_args: Mapping[str, Any] | None = None,
+    ) -> Iterable[Embedded]:
+        pictures = np.concatenate([self._fit(clip.pictures, model) for clip in batch])
+        vectors = np.concatenate(
+            [
+                model.embed(pictures[at : at + FRAMES_PER_FORWARD])
+                for at in range(0, len(pictures), FRAMES_PER_FORWARD)
+            ]
+        )
+        ends = np.cumsum([len(clip.pictures) for clip in batch])
+        for clip, own in zip(batch, np.split(vectors, ends[:-1]), strict=True):
+            yield Embedded(clip.clip_id, clip.times_s, own)
+
+    @staticmethod
+    def _fit(pictures: npt.NDArray[np.uint8], model: ClipModel) -> npt.NDArray[np.uint8]:
+        if pictures.shape[1] == model.size_px:
+            return pictures
+        return np.stack([prepare(picture, model.size_px) for picture in pictures])
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        return {"min_batch_size": 1, "max_batch_size": 8}
+
+    def share_model_across_processes(self) -> bool:
+        return False
+
+
+def store_vectors(entry: Entry, times_s: Sequence[float], vectors: Vectors) -> None:
+    """Store a clip's frame embeddings."""
+    table = pa.table(
+        {
+            "time_s": pa.array(times_s, pa.float64()),
+            "vector": pa.array(list(vectors), pa.list_(pa.float32())),
+        }
+    )
+    with entry.building() as folder:
+        sink = pa.OSFile(str(folder / FEATURE_FILE), "wb")
+        with sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        entry.finish(folder, {"frames": len(times_s)})

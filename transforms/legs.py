@@ -1,0 +1,126 @@
+"""How a leg of the way stands in a Beam pipeline: one element in; outputs, rejections, a tally out.
+
+The work itself is a plain callable without Beam. What goes wrong with one element costs only that
+element: the callable returns or raises a rejection, and any other exception becomes the rejection
+`internal_error`, with a traceback in the log. Only what would hit every element alike (a full
+disk, a read-only store) stops the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import apache_beam as beam
+
+from schemas.rejection import Reason, Rejected, Rejection, Stage
+from transforms.progress import ProgressLog
+
+LOG = logging.getLogger(__name__)
+
+REJECTED = "rejected"
+TALLY = "tally"
+OUT = "out"
+
+FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
+
+Subject = tuple[str, str]
+"""Id of a subject and of what it was made from."""
+
+Output = TypeVar("Output", covariant=True)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Output]):
+    """What became of an element. `entered` is counted apart from what came out, in the stage's
+    unit, so that what gets lost in between is noticed."""
+
+    outputs: Sequence[Output]
+    rejections: Sequence[Rejection] = ()
+    entered: int = 1
+
+
+class Work(Protocol[Output]):
+    """The work of a leg on one element: a frozen dataclass of settings, so that it can travel."""
+
+    def __call__(self, element: Any) -> Outcome[Output]: ...
+
+
+class Leg(beam.PTransform):
+    """Applies `work` to each element; three outputs: OUT, REJECTED and TALLY.
+
+    `subjects` names what an element stands for, should the work fail as a whole.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        work: Work[Any],
+        subjects: Callable[[Any], Sequence[Subject]],
+        progress: ProgressLog,
+    ) -> None:
+        super().__init__()
+        self._do = _LegFn(stage, work, subjects, progress)
+
+    def expand(self, elements: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
+        return elements | beam.ParDo(self._do).with_outputs(REJECTED, TALLY, main=OUT)
+
+
+class _LegFn(beam.DoFn):
+    def __init__(
+        self,
+        stage: Stage,
+        work: Work[Any],
+        subjects: Callable[[Any], Sequence[Subject]],
+        progress: ProgressLog,
+    ) -> None:
+        self._stage = stage
+        self._work = work
+        self._subjects = subjects
+        self._progress = progress
+
+    def setup(self) -> None:
+        prepare = getattr(self._work, "setup", None)
+        if prepare is not None:
+            prepare()
+
+    def process(self, element: Any) -> Iterator[Any]:
+        outcome = self._outcome(element)
+        counts = {"entered": outcome.entered, "out": len(outcome.outputs)}
+        self._progress.add(self._stage, rejected=len(outcome.rejections), **counts)
+        yield from outcome.outputs
+        for rejection in outcome.rejections:
+            yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+        yield beam.pvalue.TaggedOutput(TALLY, (str(self._stage), outcome.entered))
+
+    def _outcome(self, element: Any) -> Outcome[Any]:
+        try:
+            return self._work(element)
+        except Rejected as rejected:
+            return self._all_rejected(element, rejected.reason, rejected.detail)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in FATAL_ERRNOS:
+                raise
+            subjects = ", ".join(subject for subject, _ in self._subjects(element))
+            LOG.exception("%s failed on %s", self._stage, subjects)
+            detail = f"{type(error).__name__}: {error}"[:500]
+            return self._all_rejected(element, Reason.INTERNAL_ERROR, detail)
+
+    def _all_rejected(self, element: Any, reason: Reason, detail: str) -> Outcome[Any]:
+        subjects = self._subjects(element)
+        return Outcome((), list(_rejections(self._stage, subjects, reason, detail)), len(subjects))
+
+
+def _rejections(
+    stage: Stage, subjects: Iterable[Subject], reason: Reason, detail: str
+) -> Iterator[Rejection]:
+    for subject, parent in subjects:
+        yield Rejection(stage=stage, reason=reason, subject=subject, parent=parent, detail=detail)
+
+
+def rejection(stage: Stage, subject: Subject, rejected: Rejected) -> Rejection:
+    """The record of a rejection that was raised."""
+    return next(_rejections(stage, [subject], rejected.reason, rejected.detail))

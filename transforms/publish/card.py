@@ -1,0 +1,253 @@
+"""README.md of a dataset: the card that people read and the hub's YAML that machines read."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import Field
+
+from schemas.base import SCHEMA_VERSION, Record
+from schemas.sample import SPLITS, Sample, Split
+from schemas.task import OPTION_LETTERS, TaskKind
+from transforms.publish.features import dataset_features
+from transforms.publish.manifest import FunnelStage, ShardEntry, is_local_path
+from transforms.publish.planning import PARTITIONS, Partition
+
+TEMPLATE = "card.md.j2"
+
+HUB_LICENSES = frozenset(
+    {"apache-2.0", "mit", "cc", "cc0-1.0", "odbl", "odc-by", "pddl", "unlicense", "gpl-3.0"}
+    | {"cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0"}
+    | {"cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0"}
+    | {"cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"}
+    | {"cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"}
+    | {"cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0"}
+)
+"""Identifiers that the hub takes; anything else is `other`, or `unknown` when nothing was said."""
+
+_SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
+_LARGEST_SIZE = "n>1M"
+
+
+class CardEntry(Record):
+    """What the card counts of one sample."""
+
+    split: Split
+    partition: Partition
+    kind: TaskKind
+    letter: str
+    """Letter of the right option; empty where there is none."""
+    license: str
+    source_url: str
+    source_uri: str
+    teacher: str
+    verifier: str
+    prompt_sha256: str
+    duration_s: float
+
+
+class CardFacts(Record):
+    """All that the card says, apart from the samples' own counts."""
+
+    title: str
+    proofreel_version: str
+    config: dict[str, Any]
+    versions: dict[str, str]
+    shards: tuple[ShardEntry, ...]
+    funnel: tuple[FunnelStage, ...]
+    prompts: dict[str, str] = Field(default_factory=dict)
+    """Text of each prompt template, by its name."""
+    notes: tuple[str, ...] = ()
+
+
+def card_entry(sample: Sample, partition: Partition) -> CardEntry:
+    """What the card counts of a sample."""
+    media = sample.media[0]
+    answer = sample.answer
+    lettered = answer.kind == TaskKind.MCQ and 0 <= answer.option_index < len(OPTION_LETTERS)
+    return CardEntry(
+        split=sample.split,
+        partition=partition,
+        kind=answer.kind,
+        letter=OPTION_LETTERS[answer.option_index] if lettered else "",
+        license=sample.provenance.license,
+        source_url=sample.provenance.source_url,
+        source_uri=media.source_uri,
+        teacher=f"{sample.provenance.teacher} {sample.provenance.teacher_revision}".strip(),
+        verifier=sample.provenance.verifier,
+        prompt_sha256=sample.provenance.prompt_sha256,
+        duration_s=media.duration_s,
+    )
+
+
+@dataclass
+class _Counts:
+    samples: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    letters: Counter[tuple[str, str]] = field(default_factory=Counter)
+    licenses: Counter[str] = field(default_factory=Counter)
+    sources: Counter[tuple[str, str]] = field(default_factory=Counter)
+    teachers: Counter[str] = field(default_factory=Counter)
+    verifiers: Counter[str] = field(default_factory=Counter)
+    prompt_hashes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, entry: CardEntry) -> None:
+        license_name = entry.license or "not stated"
+        self.samples[entry.split, entry.partition] += 1
+        self.kinds[entry.split, entry.kind.value] += 1
+        if entry.letter:
+            self.letters[entry.split, entry.letter] += 1
+        self.licenses[entry.license.strip()] += 1
+        # A path on the machine that made the dataset means nothing to its readers.
+        uri = entry.source_uri
+        source = entry.source_url or (PurePath(uri).name if is_local_path(uri) else uri)
+        self.sources[source, license_name] += 1
+        self.teachers[entry.teacher] += 1
+        self.verifiers[entry.verifier] += 1
+        self.prompt_hashes[entry.prompt_sha256] += 1
+
+
+def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
+    """The text of README.md; the same for any order of the entries."""
+    counts = _Counts()
+    seconds: dict[str, list[float]] = {split: [] for split in SPLITS}
+    for entry in entries:
+        counts.add(entry)
+        seconds[entry.split].append(entry.duration_s)
+    splits = [split for split in SPLITS if any(counts.samples[split, one] for one in PARTITIONS)]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        # Every value is made harmless where it is printed, unless it is Markup already.
+        finalize=escaped,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        facts=facts,
+        front_matter=Markup(_yaml(_front_matter(facts, counts, splits))),  # noqa: S704 - YAML
+        schema_version=SCHEMA_VERSION,
+        partitions=PARTITIONS,
+        samples=counts.samples,
+        splits=splits,
+        # Summed in sorted order: floating point sums depend on it.
+        minutes={split: sum(sorted(seconds[split])) / 60 for split in splits},
+        kinds=sorted(counts.kinds.items()),
+        letters=_shares(counts.letters),
+        sources=sorted(counts.sources.items()),
+        teachers=sorted(counts.teachers.items()),
+        verifiers=sorted(counts.verifiers.items()),
+        prompt_hashes=sorted(one for one in counts.prompt_hashes if one),
+        thresholds=_thresholds(facts.config),
+        fenced=fenced,
+        config_yaml=_yaml(facts.config),
+    )
+
+
+def _shares(letters: Counter[tuple[str, str]]) -> list[tuple[str, str, int, float]]:
+    totals: Counter[str] = Counter()
+    for (split, _), count in letters.items():
+        totals[split] += count
+    return [
+        (split, letter, count, 100 * count / totals[split])
+        for (split, letter), count in sorted(letters.items())
+    ]
+
+
+def _thresholds(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What decides, and at which value: the settings of the sections that turn things down."""
+    rows: list[tuple[str, Any]] = []
+
+    def walk(path: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for name in sorted(value):
+                walk(f"{path}.{name}", value[name])
+        else:
+            rows.append((path, value))
+
+    for section in ("input", "shots", "select", "verify"):
+        walk(section, config.get(section, {}))
+    return rows
+
+
+def _front_matter(facts: CardFacts, counts: _Counts, splits: Sequence[Split]) -> dict[str, Any]:
+    total = sum(counts.samples.values())
+    # Without the entry `default`, load_dataset(DIR) with no name would refuse several configs.
+    configs: list[dict[str, Any]] = [
+        {
+            "config_name": split,
+            "data_files": [
+                {"split": partition, "path": f"{split}/{partition}-*.tar"}
+                for partition in PARTITIONS
+                if counts.samples[split, partition]
+            ],
+            **({"default": True} if split == splits[0] else {}),
+        }
+        for split in splits
+    ]
+    features = dataset_features()
+    return {
+        "pretty_name": " ".join(facts.title.split()),
+        **_license(counts.licenses),
+        "task_categories": ["video-text-to-text", "visual-question-answering"],
+        "tags": ["video", "reasoning", "chain-of-thought", "webdataset", "proofreel"],
+        "size_categories": [next((name for top, name in _SIZES if total < top), _LARGEST_SIZE)],
+        **({"configs": configs} if configs else {}),
+        **(
+            {"dataset_info": [{"config_name": one, "features": features} for one in splits]}
+            if splits
+            else {}
+        ),
+    }
+
+
+def _license(licenses: Counter[str]) -> dict[str, Any]:
+    """The hub's one licence field, only as far as all sources agree on it."""
+    names = {re.sub(r"[\s_]+", "-", one.lower()) for one in licenses}
+    if names <= {""}:
+        return {"license": "unknown"}
+    only = next(iter(names)) if len(names) == 1 else ""
+    return {"license": only if only in HUB_LICENSES else "other"}
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes repeated parts out instead of pointing at them: the hub's reader is simple."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _yaml(value: Any) -> str:
+    text = yaml.dump(value, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000)
+    return str(text).rstrip("\n")
+
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$^=-])")
+
+
+def escaped(value: Any) -> Markup:
+    """A value as text on one line that neither Markdown nor HTML reads anything into."""
+    if isinstance(value, Markup):
+        return value
+    # An address must not become a link by itself, hence no bare colon after a scheme either.
+    line = " ".join(str(value).split())
+    line = html.escape(_MARKDOWN.sub(r"\\\1", line)).replace("://", "&#58;//")
+    return Markup(line)  # noqa: S704 - escaped right here
+
+
+def fenced(text: str, language: str = "") -> Markup:
+    """A text as a block of code; the fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markup(f"{fence}{language}\n{text.rstrip()}\n{fence}")  # noqa: S704 - code is verbatim

@@ -1,0 +1,236 @@
+"""Is a dataset whole and true? Everything that it says of itself is looked at again.
+
+The dataset may be hostile: names lead nowhere outside of the folder, sizes are bounded before
+anything is read, and whatever does not parse is a fault, not a crash. The list of faults is
+complete: each thing is looked at although another one was wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from schemas import rewards
+from schemas.base import SCHEMA_VERSION
+from schemas.rejection import Stage
+from schemas.sample import SPLITS
+from transforms.publish.check_shards import Checked, Fault, file_faults, shard_faults
+from transforms.publish.files import PARTIAL_SUFFIX
+from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
+from transforms.publish.manifest import (
+    FILES,
+    INDEX_FILE,
+    MANIFEST_FILE,
+    REJECTED_FILE,
+    REWARDS_FILE,
+    Manifest,
+    ShardEntry,
+    funnel_faults,
+)
+from transforms.publish.shards import SHARD_PATTERN
+
+__all__ = ["Fault", "check_dataset"]
+
+MAX_MANIFEST_BYTES = 64 << 20
+MAX_TABLE_BYTES = 8 << 30
+"""Of a Parquet file, unpacked."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def check_dataset(dataset_dir: Path) -> list[Fault]:
+    """All that is wrong with a dataset; an empty list when it is whole and true."""
+    return list(_check(dataset_dir))
+
+
+def _check(folder: Path) -> Iterator[Fault]:
+    manifest, faults = _read_manifest(folder)
+    yield from faults
+    if manifest is None:
+        return
+    dataset = Checked(
+        folder=folder,
+        thresholds=_thresholds(manifest.config),
+        same_rewards=_rewards_are_ours(folder),
+    )
+    yield from _manifest_faults(manifest)
+    yield from _file_faults(folder, manifest)
+    yield from _index_faults(dataset)
+    yield from _rejected_faults(folder, manifest)
+    yield from _shard_list_faults(folder, manifest.shards)
+    for shard in sorted(manifest.shards, key=lambda shard: shard.path):
+        yield from shard_faults(dataset, shard)
+    yield from _whole_faults(dataset, manifest)
+
+
+def _read_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
+    path = folder / MANIFEST_FILE
+    try:
+        if not path.is_file():  # nor a pipe, which would never end
+            raise FileNotFoundError
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            return None, [Fault(MANIFEST_FILE, f"is larger than {MAX_MANIFEST_BYTES} bytes")]
+        data = path.read_bytes()
+        manifest = Manifest.model_validate_json(data)
+    except FileNotFoundError:
+        return None, [
+            Fault(MANIFEST_FILE, "is not there; give the folder that holds it (DIR/dataset)")
+        ]
+    except OSError as error:
+        return None, [Fault(MANIFEST_FILE, f"can't be read: {error.strerror}")]
+    except ValidationError as error:
+        return None, [
+            Fault(f"{MANIFEST_FILE}: {'.'.join(map(str, one['loc']))}", one["msg"])
+            for one in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    if manifest.to_text().encode("utf-8") != data:
+        return manifest, [Fault(MANIFEST_FILE, "is not written as proofreel writes it")]
+    return manifest, []
+
+
+def _thresholds(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    verify = config.get("verify")
+    found = verify.get("thresholds") if isinstance(verify, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _manifest_faults(manifest: Manifest) -> Iterator[Fault]:
+    if manifest.schema_version != SCHEMA_VERSION:
+        yield Fault(
+            f"{MANIFEST_FILE}: schema_version",
+            f"is {manifest.schema_version!r}; this version of proofreel checks {SCHEMA_VERSION!r}",
+        )
+    for stage, what in funnel_faults(manifest.funnel):
+        yield Fault(f"{MANIFEST_FILE}: funnel: {stage}", what)
+
+
+def _file_faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
+    for name in FILES:
+        if name not in manifest.files:
+            yield Fault(f"{MANIFEST_FILE}: files", f"does not list {name}")
+    for name, sha256 in sorted(manifest.files.items()):
+        if not _FILE_NAME.fullmatch(name):
+            yield Fault(f"{MANIFEST_FILE}: files", f"{name!r} is no name of a file in the folder")
+            continue
+        yield from file_faults(folder / name, name, sha256)
+
+
+def _read_table(folder: Path, name: str, schema: pa.Schema) -> tuple[pa.Table | None, list[Fault]]:
+    path = folder / name
+    if not path.is_file():
+        return None, []  # named by _file_faults already
+    try:
+        with pq.ParquetFile(path) as file:
+            unpacked = sum(
+                file.metadata.row_group(number).total_byte_size
+                for number in range(file.metadata.num_row_groups)
+            )
+            if unpacked > MAX_TABLE_BYTES:
+                return None, [Fault(name, f"unpacks to {unpacked} bytes; that is no {name}")]
+            table = file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return None, [Fault(name, f"is no readable Parquet file: {error}")]
+    if not table.schema.remove_metadata().equals(schema):
+        return None, [Fault(name, f"does not have the columns {', '.join(schema.names)}")]
+    nulls = [one for one in schema.names if table[one].null_count]
+    if nulls:
+        return None, [Fault(f"{name}: {one}", "holds nulls") for one in nulls]
+    return table, []
+
+
+def _index_faults(dataset: Checked) -> Iterator[Fault]:
+    table, faults = _read_table(dataset.folder, INDEX_FILE, INDEX_SCHEMA)
+    yield from faults
+    if table is None:
+        return
+    dataset.has_index = True
+    rows = table.to_pylist()
+    if [row["id"] for row in rows] != sorted(row["id"] for row in rows):
+        yield Fault(INDEX_FILE, "is not sorted by id")
+    for row in rows:
+        if row["id"] in dataset.rows:
+            yield Fault(f"{INDEX_FILE}: {row['id']}", "has two rows")
+        dataset.rows[row["id"]] = row
+
+
+def _rejected_faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
+    table, faults = _read_table(folder, REJECTED_FILE, REJECTED_SCHEMA)
+    yield from faults
+    if table is None:
+        return
+    rows = Counter(zip(table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    told = Counter(
+        {
+            (line.stage.value, reason.value): count
+            for line in manifest.funnel
+            for reason, count in line.rejected.items()
+        }
+    )
+    for stage, reason in sorted(rows.keys() | told.keys()):
+        if rows[stage, reason] != told[stage, reason]:
+            yield Fault(
+                f"{REJECTED_FILE}: {stage}: {reason}",
+                f"{rows[stage, reason]} rows, but the funnel says {told[stage, reason]}",
+            )
+
+
+def _rewards_are_ours(folder: Path) -> bool:
+    """Whether the dataset's grader is this version's. If not, that is no fault by itself: its hash
+    was checked. But then a grade may differ for that reason, and the fault says so."""
+    path = folder / REWARDS_FILE
+    ours = Path(str(rewards.__file__)).read_bytes()
+    try:
+        return path.stat().st_size == len(ours) and path.read_bytes() == ours
+    except OSError:
+        return False
+
+
+def _shard_list_faults(folder: Path, shards: Iterable[ShardEntry]) -> Iterator[Fault]:
+    numbers: dict[str, list[int]] = defaultdict(list)
+    listed: set[str] = set()
+    for shard in shards:
+        match = SHARD_PATTERN.fullmatch(shard.path)
+        if match is None:
+            continue  # named when its turn comes
+        if shard.path in listed:
+            yield Fault(shard.path, "is listed twice in the manifest")
+        listed.add(shard.path)
+        numbers[f"{match[1]}/{match[2]}"].append(int(match[3]))
+    for name, found in sorted(numbers.items()):
+        for number in sorted(set(range(max(found) + 1)).difference(found))[:10]:
+            yield Fault(f"{name}-{number:06d}.tar", "is missing in the sequence of shards")
+    for split in SPLITS:
+        if (folder / split).is_symlink():
+            yield Fault(split, "is a link; a split is a folder inside of the dataset")
+            continue
+        for path in sorted((folder / split).rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.name.endswith(PARTIAL_SUFFIX):
+                yield Fault(name, "was left half-written by a run that was killed; run again")
+            elif path.suffix == ".tar" and name not in listed:
+                yield Fault(name, "is not listed in the manifest")
+
+
+def _whole_faults(dataset: Checked, manifest: Manifest) -> Iterator[Fault]:
+    """What shows only when all shards have been seen."""
+    for key in sorted(dataset.rows.keys() - dataset.seen.keys()):
+        yield Fault(
+            f"{INDEX_FILE}: {key}", f"is not in {dataset.rows[key]['shard']}: it is missing"
+        )
+    for video, partitions in sorted(dataset.videos.items()):
+        if len(partitions) > 1:
+            yield Fault(f"{INDEX_FILE}: {video}", "the video is in both train and validation")
+    routed = [line.out for line in manifest.funnel if line.stage == Stage.ROUTE]
+    tasks = {row["task_id"] for row in dataset.rows.values()}
+    if dataset.has_index and routed and routed[0] != len(tasks):
+        yield Fault(
+            f"{MANIFEST_FILE}: funnel: {Stage.ROUTE.value}",
+            f"out {routed[0]}, but the samples come from {len(tasks)} tasks",
+        )

@@ -1,0 +1,144 @@
+"""index.parquet and rejected.parquet: one row per sample, one row per rejection."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.base import Record, canonical_json
+from schemas.rejection import Rejection, Stage
+from schemas.sample import Sample, Split
+from transforms.publish.files import write_bytes
+from transforms.publish.planning import Partition
+from transforms.publish.shards import EntryInfo, ShardInfo
+
+ROW_GROUP_ROWS = 65_536
+
+_TEXT = pa.string()
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in (
+            ("id", _TEXT),
+            ("split", _TEXT),
+            ("partition", _TEXT),
+            ("video_id", _TEXT),
+            ("clip_id", _TEXT),
+            ("task_id", _TEXT),
+            ("task_kind", _TEXT),
+            ("spans_s", pa.list_(pa.list_(pa.float64()))),
+            ("pass_rate", pa.float64()),
+            ("scores_json", _TEXT),
+            ("shard", _TEXT),
+            ("json_offset", pa.int64()),
+            ("json_bytes", pa.int64()),
+            ("mp4_offset", pa.int64()),
+            ("mp4_bytes", pa.int64()),
+            ("json_sha256", _TEXT),
+            ("mp4_sha256", _TEXT),
+        )
+    ]
+)
+"""Spans are [start, end] in clip time; scores are a JSON object from check to score."""
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        pa.field(name, _TEXT, nullable=False)
+        for name in ("stage", "reason", "subject", "parent", "detail")
+    ]
+)
+
+
+class IndexEntry(Record):
+    """What the index says of a sample, apart from where it lies."""
+
+    id: str
+    split: Split
+    partition: Partition
+    video_id: str
+    clip_id: str
+    task_id: str
+    task_kind: str
+    spans_s: tuple[tuple[float, float], ...]
+    pass_rate: float
+    scores_json: str
+
+
+def index_entry(
+    sample: Sample, partition: Partition, *, video_id: str, clip_id: str, task_id: str
+) -> IndexEntry:
+    """The index entry of a sample, which itself does not hold the ids that it came from."""
+    return IndexEntry(
+        id=sample.id,
+        split=sample.split,
+        partition=partition,
+        video_id=video_id,
+        clip_id=clip_id,
+        task_id=task_id,
+        task_kind=str(sample.answer.kind),
+        spans_s=tuple((one.start_s, one.end_s) for one in sample.grounding.segments),
+        pass_rate=sample.verdict.pass_rate,
+        scores_json=canonical_json({one.name: one.score for one in sample.verdict.checks}),
+    )
+
+
+def index_table(entries: Iterable[IndexEntry], shards: Iterable[ShardInfo]) -> pa.Table:
+    """One row per sample, sorted by id; entries and shards are joined by id.
+
+    Raises ValueError when a sample is in one of the two only, or twice.
+    """
+    places: dict[str, tuple[str, EntryInfo]] = {}
+    for shard in shards:
+        for place in shard.entries:
+            if place.key in places:
+                raise ValueError(
+                    f"sample {place.key} is in {places[place.key][0]} and {shard.path}"
+                )
+            places[place.key] = (shard.path, place)
+    rows: list[dict[str, Any]] = []
+    for entry in sorted(entries, key=lambda entry: entry.id):
+        found = places.pop(entry.id, None)
+        if found is None:
+            raise ValueError(f"sample {entry.id} is indexed twice, or in no shard")
+        path, place = found
+        where = place.model_dump(exclude={"key"})
+        rows.append({**entry.model_dump(mode="json"), "shard": path, **where})
+    if places:
+        raise ValueError(f"{len(places)} samples are in shards but not indexed: {min(places)}")
+    return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
+
+
+def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
+    """One row per rejection, in the order of the stages, then by reason and subject."""
+    order = {stage: number for number, stage in enumerate(Stage)}
+    rows = sorted(
+        (one.model_dump(mode="json") for one in rejections),
+        key=lambda row: (
+            order[Stage(row["stage"])],
+            *(row[name] for name in REJECTED_SCHEMA.names),
+        ),
+    )
+    return pa.Table.from_pylist(rows, schema=REJECTED_SCHEMA)
+
+
+def write_parquet(table: pa.Table, path: Path) -> str:
+    """Write a table; equal tables give equal bytes. Gives the SHA-256 of the file back."""
+    buffer = io.BytesIO()
+    # Every option that shapes the bytes is named, so that a new default can't change them.
+    pq.write_table(
+        table.replace_schema_metadata(None).combine_chunks(),
+        buffer,
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=3,
+        row_group_size=ROW_GROUP_ROWS,
+        use_dictionary=True,
+        write_statistics=True,
+    )
+    return write_bytes(path, buffer.getvalue())

@@ -1,0 +1,120 @@
+"""Which samples a case gives: the best accepted rollout, an RL task, a preference pair."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.base import unit_interval
+from schemas.case import Attempt, Case
+from schemas.rejection import Reason, Rejected
+from schemas.sample import Split
+from transforms.publish.planning import Partition
+from transforms.verify.checks import VerifySettings
+
+
+class PublishSettings(BaseModel):
+    """Section `publish` of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard_bytes: int = Field(1_000_000_000, ge=100_000, description="largest size of a shard")
+    validation_share: float = Field(
+        0.02, ge=0.0, lt=1.0, description="share of source videos kept for validation"
+    )
+
+
+@dataclass(frozen=True)
+class Route:
+    """One sample to be written: the split, the attempt it shows, and the one it is preferred to."""
+
+    split: Split
+    best: Attempt
+    rejected: Attempt | None = None
+
+
+def routes(case: Case, settings: VerifySettings) -> list[Route]:
+    """The samples of a case. Raises Rejected(no_accepted_rollout) if there are none."""
+    accepted = case.accepted
+    if not accepted:
+        raise Rejected(Reason.NO_ACCEPTED_ROLLOUT, why_not(case))
+    best = min(accepted, key=_rank)
+    found = [Route("sft", best)]
+    share, thresholds = pass_rate(case, settings), settings.thresholds
+    in_band = thresholds.pass_rate_min <= share <= thresholds.pass_rate_max
+    if case.task.gold is not None and (in_band or is_exact(case)):
+        found.append(Route("rl", best))
+    other = worse_twin(case, best)
+    if other is not None:
+        found.append(Route("preference", best, other))
+    return found
+
+
+def why_not(case: Case) -> str:
+    """Which checks failed, most often first."""
+    names = [
+        check.name
+        for attempt in case.attempts
+        for check in attempt.verdict.checks
+        if not check.passed
+    ]
+    if not names:
+        return "no rollout came back"
+    return ", ".join(sorted(set(names), key=lambda name: (-names.count(name), name)))
+
+
+def _rank(attempt: Attempt) -> tuple[int, float, int]:
+    """Unrepaired first, then the best scores, then the earlier sample."""
+    scores = statistics.fmean(check.score for check in attempt.verdict.checks)
+    return (attempt.rollout.round, -scores, attempt.rollout.sample)
+
+
+def pass_rate(case: Case, settings: VerifySettings) -> float:
+    """Share of the first-round rollouts that were accepted; -1 if there was none."""
+    first = first_round(case.attempts, settings.samples)
+    if not first:
+        return -1.0
+    return sum(attempt.verdict.accepted for attempt in first) / len(first)
+
+
+def first_round(attempts: Sequence[Attempt], samples: int) -> list[Attempt]:
+    """The first-round attempts that count for statistics."""
+    return [
+        attempt
+        for attempt in attempts
+        if attempt.rollout.round == 0 and attempt.rollout.sample < samples
+    ]
+
+
+def is_exact(case: Case) -> bool:
+    """Whether the answer was confirmed by measuring the published clip anew."""
+    return any(
+        check.name.startswith("measured") and check.passed
+        for attempt in case.accepted
+        for check in attempt.verdict.checks
+    )
+
+
+def worse_twin(case: Case, best: Attempt) -> Attempt | None:
+    """A well-formed attempt that was rejected for another answer than the accepted one.
+
+    An attempt that only breaks the form would teach form, so it is no twin.
+    """
+    for attempt in sorted(
+        case.attempts, key=lambda attempt: (attempt.rollout.round, attempt.rollout.sample)
+    ):
+        failed = [check.name for check in attempt.verdict.checks if not check.passed]
+        about_answer = any(name.startswith(("answer", "measured")) for name in failed)
+        if about_answer and "format" not in failed:
+            if attempt.rollout.answer_text != best.rollout.answer_text:
+                return attempt
+    return None
+
+
+def partition(video_id: str, seed: int, settings: PublishSettings) -> Partition:
+    """Train or validation: decided by the source video, so that its clips stay together."""
+    drawn = unit_interval("partition", seed, video_id)
+    return "validation" if drawn < settings.validation_share else "train"

@@ -1,0 +1,203 @@
+"""From a case to its published samples, in the canonical form (`schemas.sample`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.base import SCHEMA_VERSION, canonical_json
+from schemas.case import Attempt, Case
+from schemas.rewards import REWARD_FOR_KIND, format_response
+from schemas.rollout import Rollout
+from schemas.sample import (
+    GroundedBox,
+    GroundedSegment,
+    Grounding,
+    Message,
+    Part,
+    Preference,
+    Provenance,
+    PublishedCheck,
+    PublishedVerdict,
+    Reward,
+    Sample,
+    SampleMedia,
+    Sampling,
+)
+from schemas.task import Answer, Origin
+from transforms.annotate.tasks import question_text
+from transforms.publish.routing import Route, pass_rate
+from transforms.verify.checks import VerifySettings, reward_spec
+from transforms.verify.consensus import consensus
+
+MEDIA_ID = "clip"
+DATA_SOURCE = "proofreel"
+VERIFIER = "proofreel model-free checks"
+MEASURING_VERIFIER = "proofreel model-free checks and measurement of the published clip"
+
+
+def make_sample(
+    case: Case, route: Route, settings: VerifySettings, *, pipeline_version: str
+) -> Sample:
+    """The sample of one route of a case. Its id is unique in the dataset: split and task."""
+    key = f"{route.split}-{case.task.id}"
+    answer, origin = published_answer(case, settings)
+    rejected = [] if route.rejected is None else [_reply(route.rejected.rollout)]
+    messages = [_question(case)]
+    if route.split != "rl":
+        messages.append(_reply(route.best.rollout))
+    return Sample(
+        schema_version=SCHEMA_VERSION,
+        id=key,
+        split=route.split,
+        data_source=DATA_SOURCE,
+        ability=case.task.kind,
+        media=[_media(case, key)],
+        sampling=Sampling(),
+        messages=messages,
+        answer=answer,
+        reward=Reward(
+            style="rule",
+            fn=REWARD_FOR_KIND[case.task.kind],
+            spec_json=canonical_json(reward_spec(answer)),
+        ),
+        preference=Preference(rejected=rejected, margin=_margin(route)),
+        steps=[],
+        grounding=_grounding(route.best.rollout),
+        verdict=_verdict(case, route.best, settings),
+        provenance=_provenance(case, route.best, pipeline_version),
+        extra_json=canonical_json(_extra(case, route, origin)),
+    )
+
+
+def published_answer(case: Case, settings: VerifySettings) -> tuple[Answer, str]:
+    """The answer that a trainer grades against, and where it comes from."""
+    task = case.task
+    if task.gold is not None:
+        if task.origin is Origin.GIVEN:
+            return task.gold, "given"
+        return task.gold, "measured" if task.spec_json != "{}" else "proposed"
+    voters = [
+        attempt.rollout
+        for attempt in case.attempts
+        if attempt.rollout.round == 0 and attempt.rollout.sample < settings.samples
+    ]
+    agreed, _ = consensus(task, voters, settings.thresholds)
+    assert agreed is not None, "a rollout was accepted, so the samples agreed on an answer"
+    return agreed, "consensus"
+
+
+def _question(case: Case) -> Message:
+    return Message(
+        role="user",
+        parts=[
+            Part(type="video", media_id=MEDIA_ID),
+            Part(type="text", text=question_text(case.task)),
+        ],
+        loss=0,
+    )
+
+
+def _reply(rollout: Rollout) -> Message:
+    text = format_response(rollout.reasoning, rollout.answer_text)
+    return Message(
+        role="assistant",
+        parts=[Part(type="text", text=text)],
+        reasoning=rollout.reasoning,
+        loss=1,
+    )
+
+
+def _media(case: Case, key: str) -> SampleMedia:
+    media, clip = case.scene.media, case.scene.clip
+    tick_s = media.fps_den / media.fps_num
+    return SampleMedia(
+        id=MEDIA_ID,
+        kind="video",
+        part="mp4",
+        uri=f"{key}.mp4",
+        sha256=media.sha256,
+        width_px=media.width_px,
+        height_px=media.height_px,
+        duration_s=media.duration_s,
+        num_frames=media.num_frames,
+        fps_num=media.fps_num,
+        fps_den=media.fps_den,
+        is_cfr=True,
+        has_audio=media.has_audio,
+        frame_pts_s=[round(number * tick_s, 6) for number in range(media.num_frames)],
+        source_uri=case.scene.video.source.uri,
+        source_start_s=clip.start_s,
+        source_end_s=clip.end_s,
+    )
+
+
+def _grounding(rollout: Rollout) -> Grounding:
+    return Grounding(
+        boxes=[
+            GroundedBox(ref=box.label, media_id=MEDIA_ID, t_s=box.t_s, xyxy_norm=box.xyxy_norm)
+            for box in rollout.boxes
+        ],
+        segments=[
+            GroundedSegment(
+                label=segment.label,
+                media_id=MEDIA_ID,
+                start_s=segment.start_s,
+                end_s=segment.end_s,
+            )
+            for segment in rollout.segments
+        ],
+    )
+
+
+def _verdict(case: Case, best: Attempt, settings: VerifySettings) -> PublishedVerdict:
+    checks = [
+        PublishedCheck(
+            name=check.name, score=check.score, threshold=check.threshold, passed=check.passed
+        )
+        for check in best.verdict.checks
+    ]
+    share = round(pass_rate(case, settings), 6)
+    return PublishedVerdict(pass_rate=share, checks=checks, conditions_json="{}")
+
+
+def _provenance(case: Case, best: Attempt, pipeline_version: str) -> Provenance:
+    facts, source = best.rollout.teacher, case.scene.video.source
+    measured = case.task.spec_json != "{}"
+    return Provenance(
+        teacher=facts.model or facts.kind,
+        teacher_revision=facts.revision,
+        verifier=MEASURING_VERIFIER if measured else VERIFIER,
+        prompt_sha256=facts.prompt_sha256,
+        gen_params_json=facts.params_json,
+        pipeline_version=pipeline_version,
+        seed=facts.seed,
+        license=source.license,
+        source_url=source.source_url,
+    )
+
+
+def _margin(route: Route) -> float:
+    """How much worse the rejected reply did on the check that it failed most clearly."""
+    if route.rejected is None:
+        return 0.0
+    return round(1.0 - min(check.score for check in route.rejected.verdict.checks), 6)
+
+
+def _extra(case: Case, route: Route, origin: str) -> dict[str, object]:
+    extra: dict[str, object] = {
+        "video_id": case.scene.video.id,
+        "clip_id": case.scene.clip.id,
+        "task_id": case.task.id,
+        "answer_origin": origin,
+        "attempts": len(case.attempts),
+        "repaired": route.best.rollout.round > 0,
+    }
+    if case.scene.video.source.user_id:
+        extra["user_id"] = case.scene.video.source.user_id
+    if route.rejected is not None:
+        extra["rejected_because"] = _failed(route.rejected)
+    return extra
+
+
+def _failed(attempt: Attempt) -> Sequence[str]:
+    return [check.name for check in attempt.verdict.checks if not check.passed]

@@ -1,0 +1,47 @@
+"""Agreement between the samples of a task: the answer most of them give, and how many do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.rejection import Rejected
+from schemas.rollout import Rollout
+from schemas.task import Answer, Task, TaskKind
+from transforms.annotate.tasks import make_answer
+from transforms.verify.checks import Thresholds, score_answer
+
+
+def same(one: Answer, other: Answer, thresholds: Thresholds) -> bool:
+    """Whether two answers count as the same: each is right when the other is gold."""
+    least = {
+        TaskKind.TEMPORAL_GROUNDING: thresholds.answer_iou,
+        TaskKind.FREE_TEXT: thresholds.answer_text,
+    }.get(one.kind, thresholds.answer)
+    return min(score_answer(one.text, other), score_answer(other.text, one)) >= least
+
+
+def consensus(
+    task: Task, rollouts: Sequence[Rollout], thresholds: Thresholds
+) -> tuple[Answer | None, float]:
+    """The answer that most rollouts agree with, and their share; None if none can be read.
+
+    Of equally many, the answer of the earlier sample wins.
+    """
+    answers = [
+        answer
+        for rollout in sorted(rollouts, key=lambda rollout: rollout.sample)
+        if (answer := _read(task, rollout)) is not None
+    ]
+    if not answers:
+        return None, 0.0
+    votes = [sum(same(one, other, thresholds) for other in answers) for one in answers]
+    best = votes.index(max(votes))
+    return answers[best], votes[best] / len(rollouts)
+
+
+def _read(task: Task, rollout: Rollout) -> Answer | None:
+    tolerance = task.gold.tolerance if task.gold is not None else -1.0
+    try:
+        return make_answer(task.kind, rollout.answer_text, task.options, tolerance)
+    except Rejected:
+        return None

@@ -1,0 +1,158 @@
+"""Answer, verify, and try again: one round of the loop between teacher and verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.case import Attempt, Case
+from schemas.rejection import Reason, Rejected, Rejection, Stage
+from schemas.rollout import Box, Rollout, Segment, TeacherFacts, rollout_id
+from schemas.task import Answer, Origin
+from transforms.annotate.replies import SolveReply, read_reply
+from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
+from transforms.annotate.teachers import ask_stored
+from transforms.legs import Outcome, rejection
+from transforms.memo import MemoStore
+from transforms.verify.checks import VerifySettings, critique, verify
+from transforms.verify.consensus import consensus
+from transforms.verify.remeasure import remeasured
+from transforms.video.shots import ShotSettings
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A case with the rollouts of the round, not verified yet."""
+
+    case: Case
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Asks the teacher for rollouts. The leg's unit is the rollout.
+
+    In round 0 every task is answered `samples` times; in a later round each attempt that failed in
+    the round before is tried once more, with the critique.
+    """
+
+    teacher: TeacherSettings
+    shots: ShotSettings
+    seed: int
+    round: int
+    store: MemoStore
+
+    def __call__(self, cases: Sequence[Case]) -> Outcome[Answered]:
+        requests = {case.task.id: self.requests(case) for case in cases}
+        wanted = [request for several in requests.values() for request in several]
+        replies = ask_stored(self.teacher, self.store, self.shots, wanted)
+        outputs: list[Answered] = []
+        rejections: list[Rejection] = []
+        for case in cases:
+            rollouts = []
+            for request in requests[case.task.id]:
+                try:
+                    rollouts.append(self._rollout(case, request, replies[request.id]))
+                except Rejected as rejected:
+                    subject = rollout_id(case.task.id, self.round, request.sample)
+                    rejections.append(rejection(Stage.ANSWER, (subject, case.task.id), rejected))
+            outputs.append(Answered(case, tuple(rollouts)))
+        return Outcome(outputs, rejections, len(wanted))
+
+    def requests(self, case: Case) -> list[Request]:
+        """What is asked about a case in this round."""
+        common = {"scene": case.scene, "task": case.task, "seed": self.seed, "round": self.round}
+        if self.round == 0:
+            return [Request(sample=n, **common) for n in range(self.teacher.samples)]
+        return [
+            Request(sample=attempt.rollout.sample, critique=critique(attempt.verdict), **common)
+            for attempt in case.attempts
+            if attempt.rollout.round == self.round - 1 and not attempt.verdict.accepted
+        ]
+
+    def _rollout(self, case: Case, request: Request, reply: Reply) -> Rollout:
+        if reply.error:
+            answerable = case.task.origin is Origin.PROPOSED
+            able = answerable or self.teacher.kind is not TeacherKind.MEASURE
+            reason = Reason.TEACHER_FAILED if able else Reason.TEACHER_CANNOT_ANSWER
+            raise Rejected(reason, reply.error, lasting=False)
+        read = read_reply(reply.text, SolveReply)
+        return Rollout(
+            task_id=case.task.id,
+            sample=request.sample,
+            round=request.round,
+            reasoning=read.reasoning.strip(),
+            answer_text=read.answer.strip(),
+            segments=tuple(
+                Segment(label=cited.label, start_s=cited.start_s, end_s=cited.end_s)
+                for cited in read.segments
+            ),
+            boxes=tuple(
+                Box(label=cited.label, t_s=cited.t_s, xyxy_norm=cited.xyxy_norm)
+                for cited in read.boxes
+            ),
+            teacher=TeacherFacts(
+                kind=self.teacher.kind,
+                model=self.teacher.model,
+                revision=self.teacher.revision,
+                prompt_sha256=reply.prompt_sha256,
+                params_json=reply.params_json,
+                seed=request.seed,
+            ),
+            raw_reply=reply.text,
+        )
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Checks the rollouts of a round. The leg's unit is the rollout; a case comes out as a whole.
+
+    Where no answer is known, the answer that most first-round samples agree on stands in for it,
+    if enough of them do; without such an agreement nothing of the case is accepted.
+    """
+
+    settings: VerifySettings
+    store: MemoStore
+
+    def __call__(self, answered: Answered) -> Outcome[Case]:
+        case = answered.case
+        gold = self.gold(case, answered.rollouts)
+        observation = None
+        if case.task.spec_json != "{}":
+            observation = remeasured(case.scene.media, self.store)
+        attempts = list(case.attempts)
+        rejections = []
+        for rollout in answered.rollouts:
+            verdict = verify(
+                rollout, case.task, gold, case.scene, observation, self.settings.thresholds
+            )
+            attempts.append(Attempt(rollout=rollout, verdict=verdict))
+            if not verdict.accepted:
+                names = [check.name for check in verdict.checks if not check.passed]
+                rejections.append(
+                    Rejection(
+                        stage=Stage.VERIFY,
+                        reason=Reason.CHECK_FAILED,
+                        subject=rollout.id,
+                        parent=case.task.id,
+                        detail=", ".join(names),
+                    )
+                )
+        done = case.model_copy(update={"attempts": tuple(attempts)})
+        return Outcome([done], rejections, len(answered.rollouts))
+
+    def gold(self, case: Case, rollouts: Sequence[Rollout]) -> Answer | None:
+        """The known answer, else the agreed one; an answer that nothing equals if there is none."""
+        if case.task.gold is not None:
+            return case.task.gold
+        first = [attempt.rollout for attempt in case.attempts if attempt.rollout.round == 0]
+        voters = [
+            rollout
+            for rollout in [*first, *rollouts]
+            if rollout.round == 0 and rollout.sample < self.settings.samples
+        ]
+        thresholds = self.settings.thresholds
+        agreed, share = consensus(case.task, voters, thresholds)
+        if agreed is None or share < thresholds.agreement:
+            return Answer(kind=case.task.kind, text="")
+        return agreed

@@ -1,0 +1,215 @@
+"""Measure a published mp4 anew, by other means than those the teacher saw.
+
+The teacher's numbers come from the source video at 96x54 pixels: HSV differences, HSV colour
+names, phase correlation. Here the clip's own mp4 is decoded at 192 pixels width: cuts come from
+Lab histograms of a grid of blocks, colours from the nearest of a set of reference colours in Lab,
+motion from dense optical flow. The result has the form of a frame table, so the same questions
+can be answered from it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.clip import Media
+from transforms.annotate.observe import Observation, Rows, observe
+from transforms.memo import MemoStore
+from transforms.video.measures import COLOR_NAMES, read_rows, write_table
+
+VERSION = "1"
+TABLE_FILE = "table.arrow"
+WIDTH_PX = 192
+BLOCKS = 3
+FLOW_STEP_S = 0.2
+CUT_SCORE = 0.42
+"""Hellinger distance of block histograms: 0 = the same colours in the same places, 1 = none."""
+CUT_CONTRAST = 2.0
+"""How far a cut stands out from the frames around it, since motion blurs histograms too."""
+CUT_NEIGHBOURS = 5
+MIN_SHOT_S = 0.25
+
+REFERENCE_COLORS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "black": ((0, 0, 0), (18, 18, 22), (30, 28, 26)),
+    "gray": ((64, 64, 64), (96, 96, 96), (128, 128, 128), (160, 160, 160), (180, 182, 186)),
+    "white": ((255, 255, 255), (225, 225, 225), (240, 238, 230)),
+    "red": ((220, 20, 30), (150, 15, 20), (90, 12, 14), (230, 90, 90)),
+    "orange": ((240, 140, 30), (220, 150, 90), (250, 180, 110), (230, 190, 160)),
+    "brown": ((120, 75, 35), (80, 50, 28), (100, 75, 55), (60, 38, 22), (140, 100, 70)),
+    "yellow": ((240, 230, 40), (200, 190, 60), (150, 140, 40), (240, 235, 150)),
+    "green": ((40, 170, 50), (20, 90, 30), (120, 190, 70), (90, 120, 60), (150, 210, 140)),
+    "cyan": ((40, 200, 210), (20, 110, 120), (140, 220, 225)),
+    "blue": ((30, 60, 200), (20, 30, 100), (90, 140, 220), (130, 170, 220), (50, 80, 120)),
+    "purple": ((120, 40, 180), (70, 25, 100), (160, 120, 200)),
+    "pink": ((240, 60, 170), (240, 150, 190), (150, 40, 100)),
+}
+"""sRGB colours that people call by these names, several per name."""
+
+Frames = npt.NDArray[np.uint8]
+
+_SCHEMA = pa.schema(
+    [
+        ("time_s", pa.float64()),
+        ("shot_score", pa.float32()),
+        ("luma", pa.float32()),
+        ("colors", pa.list_(pa.float32(), len(COLOR_NAMES))),
+        ("motion_x", pa.float32()),
+        ("motion_y", pa.float32()),
+    ]
+)
+
+
+def remeasured(media: Media, store: MemoStore) -> Observation:
+    """What the published mp4 shows, measured once per mp4."""
+    entry = store.entry("remeasure", VERSION, media.sha256)
+    if entry.get() is None:
+        with entry.building() as folder:
+            write_table(measure_mp4(store.path(media.ref)), folder / TABLE_FILE)
+            entry.finish(folder, {})
+    rows = read_rows(store.path(entry.ref(TABLE_FILE)), 0, media.num_frames)
+    starts = cut_rows(rows)
+    return observe(rows, rows["time_s"], starts, media.duration_s)
+
+
+def measure_mp4(path: Path) -> pa.Table:
+    """The frame table of an mp4 of ours (our encoder wrote it, so it is decoded in process)."""
+    times, scores, lumas, colors, motions = [], [], [], [], []
+    before: npt.NDArray[np.float32] | None = None
+    flow_from: tuple[float, Frames] | None = None
+    for time_s, bgr in _frames(path):
+        lab = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2LAB), np.uint8)
+        histogram = block_histograms(lab)
+        times.append(time_s)
+        scores.append(0.0 if before is None else hellinger(before, histogram))
+        before = histogram
+        # Lab lightness, not luma: brightness is only compared with brightness of this table.
+        lumas.append(lab[..., 0].mean() / 255.0)
+        colors.append(nearest_color_shares(lab))
+        gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
+        motion = (np.nan, np.nan)
+        if flow_from is None:
+            flow_from = (time_s, gray)
+        elif time_s - flow_from[0] >= FLOW_STEP_S - 1e-6:
+            motion = dominant_motion(flow_from[1], gray, time_s - flow_from[0])
+            flow_from = (time_s, gray)
+        motions.append(motion)
+    flat = pa.array(np.concatenate(colors).astype(np.float32))
+    return pa.Table.from_arrays(
+        [
+            pa.array(times, pa.float64()),
+            pa.array(np.array(scores, np.float32)),
+            pa.array(np.array(lumas, np.float32)),
+            pa.FixedSizeListArray.from_arrays(flat, len(COLOR_NAMES)),
+            pa.array(np.array([x for x, _ in motions], np.float32)),
+            pa.array(np.array([y for _, y in motions], np.float32)),
+        ],
+        schema=_SCHEMA,
+    )
+
+
+def _frames(path: Path) -> Iterator[tuple[float, Frames]]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "SLICE"
+        height = max(2, round(WIDTH_PX * stream.height / stream.width / 2) * 2)
+        for frame in container.decode(stream):
+            bgr = frame.reformat(width=WIDTH_PX, height=height, format="bgr24").to_ndarray()
+            yield float(frame.time), np.asarray(bgr, np.uint8)
+
+
+def block_histograms(lab: Frames) -> npt.NDArray[np.float32]:
+    """Square roots of the Lab histograms (8x8x8) of a 3x3 grid: (9, 512)."""
+    height, width = lab.shape[:2]
+    rows = np.minimum(np.arange(height) * BLOCKS // height, BLOCKS - 1)
+    columns = np.minimum(np.arange(width) * BLOCKS // width, BLOCKS - 1)
+    block = rows[:, None] * BLOCKS + columns[None, :]
+    wide = lab.astype(np.int32)
+    # Lightness in 8 steps; a and b only take the middle half of their range in real pictures.
+    a = np.clip((wide[..., 1] - 64) >> 4, 0, 7)
+    b = np.clip((wide[..., 2] - 64) >> 4, 0, 7)
+    index = block * 512 + (wide[..., 0] >> 5) * 64 + a * 8 + b
+    counts = np.bincount(index.reshape(-1), minlength=BLOCKS * BLOCKS * 512)
+    counts = counts.reshape(BLOCKS * BLOCKS, 512).astype(np.float32)
+    roots: npt.NDArray[np.float32] = np.sqrt(counts / counts.sum(axis=1, keepdims=True))
+    return roots
+
+
+def hellinger(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Mean over blocks of the Hellinger distance of their histograms, 0..1."""
+    overlap = np.clip((one * other).sum(axis=1), 0.0, 1.0)
+    return float(np.sqrt(1.0 - overlap).mean())
+
+
+@functools.cache
+def _nearest_table() -> npt.NDArray[np.uint8]:
+    """Name of the nearest reference colour for each Lab cell of 8 x 4 x 4."""
+    names: list[int] = []
+    swatches: list[tuple[int, int, int]] = []
+    for name, colors in REFERENCE_COLORS.items():
+        names += [COLOR_NAMES.index(name)] * len(colors)
+        swatches += colors
+    rgb = np.array([swatches], np.uint8)
+    reference = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), np.uint8)[0].astype(np.float32)
+    cells = np.stack(
+        np.meshgrid(
+            np.arange(32) * 8 + 4, np.arange(64) * 4 + 2, np.arange(64) * 4 + 2, indexing="ij"
+        ),
+        axis=-1,
+    ).reshape(-1, 3)
+    # OpenCV's 8-bit lightness is stretched by 2.55 against a and b.
+    weight = np.array([100 / 255, 1.0, 1.0], np.float32)
+    best = np.zeros(len(cells), np.uint8)
+    for at in range(0, len(cells), 16_384):
+        part = (cells[at : at + 16_384, None] - reference[None]) * weight
+        best[at : at + 16_384] = np.array(names)[(part**2).sum(axis=2).argmin(axis=1)]
+    return best
+
+
+def nearest_color_shares(lab: Frames) -> npt.NDArray[np.float64]:
+    """Shares of the named colours in one picture, by nearest reference colour."""
+    wide = lab.reshape(-1, 3).astype(np.int32)
+    index = (wide[:, 0] >> 3) * 4096 + (wide[:, 1] >> 2) * 64 + (wide[:, 2] >> 2)
+    counts = np.bincount(_nearest_table()[index], minlength=len(COLOR_NAMES))
+    shares: npt.NDArray[np.float64] = counts / len(wide)
+    return shares
+
+
+def dominant_motion(before: Frames, after: Frames, elapsed_s: float) -> tuple[float, float]:
+    """Median optical flow (Farnebäck 2003) in picture widths and heights per second.
+
+    Only where there is texture to follow: flow in plain areas is always nought.
+    """
+    start = np.zeros((*before.shape, 2), np.float32)
+    flow = np.asarray(cv2.calcOpticalFlowFarneback(before, after, start, 0.5, 4, 21, 3, 7, 1.5, 0))
+    gradient = np.hypot(
+        cv2.Sobel(before, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(before, cv2.CV_32F, 0, 1, ksize=3)
+    )
+    textured = gradient > max(20.0, float(np.median(gradient)))
+    if textured.sum() < 100:
+        return 0.0, 0.0
+    height, width = before.shape
+    shift_x = float(np.median(flow[..., 0][textured])) / width / elapsed_s
+    shift_y = float(np.median(flow[..., 1][textured])) / height / elapsed_s
+    return shift_x, shift_y
+
+
+def cut_rows(rows: Rows) -> list[int]:
+    """First rows of the shots: frames that differ from the one before, and stand out in that."""
+    scores, times = rows["shot_score"], rows["time_s"]
+    starts = [0]
+    for row in np.flatnonzero(scores >= CUT_SCORE):
+        low = max(1, row - CUT_NEIGHBOURS)
+        around = np.concatenate([scores[low:row], scores[row + 1 : row + 1 + CUT_NEIGHBOURS]])
+        usual = float(np.median(around)) if len(around) else 0.0
+        is_peak = scores[row] >= scores[max(0, row - 1) : row + 2].max()
+        stands_out = is_peak and scores[row] >= CUT_CONTRAST * usual
+        if stands_out and times[row] - times[starts[-1]] >= MIN_SHOT_S:
+            starts.append(int(row))
+    return starts

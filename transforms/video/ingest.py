@@ -1,0 +1,68 @@
+"""Ingest: from a source to a video, that is to bytes with a name and a container that opens."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from schemas.rejection import Reason, Rejected, Rejection, Stage
+from schemas.source import Source
+from schemas.video import Probe, Video
+from transforms.memo import MemoStore
+from transforms.video import probe as probing
+
+
+def ingest(source: Source, store: MemoStore) -> Video:
+    """Read a file once: its SHA-256, and what its container claims.
+
+    Raises Rejected: not_found, unreadable, empty_file, not_a_video, no_video_stream, ...
+    """
+    path = Path(source.path)
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise Rejected(Reason.UNREADABLE, "not a regular file")
+        if facts.st_size == 0:
+            raise Rejected(Reason.EMPTY_FILE)
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise Rejected(Reason.NOT_FOUND, "no such file") from error
+    except OSError as error:
+        raise Rejected(Reason.UNREADABLE, error.strerror or str(error)) from error
+    entry = store.entry("probe", probing.VERSION, sha256)
+    stored = entry.get()
+    if stored is None:
+        try:
+            stored = probing.probe(source.path, facts.st_size).model_dump(mode="json")
+        except Rejected as rejected:
+            if not rejected.lasting:
+                raise
+            stored = {"reason": rejected.reason, "detail": rejected.detail}
+        entry.put(stored)
+    if "reason" in stored:
+        raise Rejected(Reason(stored["reason"]), stored["detail"])
+    return Video(
+        sha256=sha256, size_bytes=facts.st_size, probe=Probe.model_validate(stored), source=source
+    )
+
+
+def keep_one(videos: Iterable[Video]) -> tuple[Video, list[Rejection]]:
+    """Of files with the same bytes, the one whose name sorts first, with everybody's questions."""
+    ordered = sorted(videos, key=lambda video: (video.source.uri, video.source.path))
+    kept = ordered[0]
+    questions = dict.fromkeys(question for video in ordered for question in video.source.questions)
+    source = kept.source.model_copy(update={"questions": tuple(questions)})
+    rejections = [
+        Rejection(
+            stage=Stage.INGEST,
+            reason=Reason.DUPLICATE,
+            subject=video.source.uri,
+            parent=kept.id,
+            detail=f"same bytes as {kept.source.uri}",
+        )
+        for video in ordered[1:]
+    ]
+    return kept.model_copy(update={"source": source}), rejections

@@ -1,0 +1,273 @@
+"""From what the user typed to sources: files, folders, globs, manifests, Video-R1's JSON."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.rejection import Reason, Rejection, Stage
+from schemas.source import GivenQuestion, Source, location
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
+    | {".mts", ".mxf", ".ogv", ".rm", ".ts", ".vob", ".webm", ".wmv", ".wtv"}
+)
+"""What a folder is searched for. A file that is named by itself may have any suffix."""
+
+MANIFEST_SUFFIXES = frozenset({".jsonl", ".csv", ".parquet", ".json"})
+MAX_MANIFEST_ROW_CHARS = 1_000_000
+
+VIDEO_R1_KINDS = {
+    "multiple choice": "mcq",
+    "numerical": "number",
+    "regression": "number",
+    "free-form": "free_text",
+    "OCR": "free_text",
+}
+
+
+class BadInputError(Exception):
+    """An input that can't be taken at all; the message says which and why."""
+
+
+Found = Source | Rejection
+
+
+def expand_inputs(inputs: Iterable[str]) -> tuple[list[Source], list[Rejection]]:
+    """Sources of all inputs, sorted, one per file, and what could not be taken.
+
+    Nothing is opened but manifests. Raises BadInputError if an input names nothing at all.
+    """
+    sources: dict[str, Source] = {}
+    rejections: list[Rejection] = []
+    for text in inputs:
+        for found in _expand(text):
+            if isinstance(found, Rejection):
+                rejections.append(found)
+            else:
+                key = os.path.realpath(found.path)
+                sources[key] = _merged(sources.get(key), found)
+    return (
+        sorted(sources.values(), key=lambda source: (source.uri, source.path)),
+        sorted(set(rejections), key=lambda rejection: (rejection.subject, rejection.detail)),
+    )
+
+
+def _merged(one: Source | None, other: Source) -> Source:
+    """The same file named twice, as several rows of a manifest do: one source, all questions."""
+    if one is None:
+        return other
+    questions = dict.fromkeys([*one.questions, *other.questions])
+    return one.model_copy(update={"questions": tuple(questions)})
+
+
+def _expand(text: str) -> Iterator[Found]:
+    path = Path(text)
+    if path.is_dir():
+        yield from _folder(path)
+    elif path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
+        yield from _manifest(path)
+    elif path.exists() or path.is_symlink():
+        yield Source(uri=_printable(path.name), location=location(path))
+    elif glob.has_magic(text):
+        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
+        if not matches:
+            raise BadInputError(f"{text}: the pattern matches nothing")
+        for match in matches:
+            if Path(match).is_file():
+                yield Source(uri=_printable(Path(match).name), location=location(match))
+    elif not _can_look(path):
+        yield _rejection(path.name, Reason.UNREADABLE, "no right to look into its folder")
+    else:
+        raise BadInputError(f"{text}: no such file or folder")
+
+
+def _can_look(path: Path) -> bool:
+    """Whether a missing path is really missing, and not behind a folder without rights."""
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _folder(root: Path) -> Iterator[Found]:
+    """All videos below a folder; links to folders are not followed, so loops can't trap us."""
+    failed: list[OSError] = []
+    for folder, names, files in os.walk(root, onerror=failed.append):
+        names.sort()
+        for name in sorted(files):
+            path = Path(folder, name)
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                uri = _printable(path.relative_to(root).as_posix())
+                yield Source(uri=uri, location=location(path))
+    for error in failed:
+        where = _printable(Path(str(error.filename)).relative_to(root).as_posix())
+        yield _rejection(where, Reason.UNREADABLE, error.strerror or "can't be listed")
+
+
+def _printable(name: str) -> str:
+    """File names are bytes; those that are no UTF-8 can't stand in a dataset as they are."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _rejection(subject: str, reason: Reason, detail: str) -> Rejection:
+    return Rejection(stage=Stage.INGEST, reason=reason, subject=subject, detail=detail)
+
+
+def _manifest(path: Path) -> Iterator[Found]:
+    try:
+        rows = list(_rows(path))
+    except (OSError, ValueError, csv.Error, pa.ArrowInvalid) as error:
+        yield _rejection(path.name, Reason.BAD_ROW, f"the manifest can't be read: {error}")
+        return
+    for number, row in rows:
+        where = f"{path.name}:{number}"
+        try:
+            yield _source(path, row)
+        except (ValueError, TypeError) as error:
+            yield _rejection(where, Reason.BAD_ROW, str(error))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Rows with their numbers, from 1. A broken JSON line is a row that holds the error."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from enumerate(pq.read_table(path).to_pylist(), 1)
+    elif suffix == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield from enumerate(csv.DictReader(stream), 1)
+    elif suffix == ".json":
+        rows = json.loads(path.read_text("utf-8"))
+        if not isinstance(rows, list):
+            raise ValueError("a .json manifest is a list of objects (Video-R1's form)")
+        yield from enumerate(rows, 1)
+    else:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, _json_row(line)
+
+
+def _json_row(line: str) -> Any:
+    if len(line) > MAX_MANIFEST_ROW_CHARS:
+        return ValueError(f"the row is longer than {MAX_MANIFEST_ROW_CHARS} characters")
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return ValueError(f"not JSON: {error}")
+
+
+def _source(manifest: Path, row: Any) -> Source:
+    """One row as a source. Raises ValueError that says what is wrong with the row."""
+    if isinstance(row, ValueError):
+        raise row
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a row is an object, this is {type(row).__name__}")
+    if "problem" in row and "path" in row:
+        return _video_r1(manifest, row)
+    uri = row.get("uri")
+    if not isinstance(uri, str) or not uri.strip():
+        columns = ", ".join(sorted(str(key) for key in row)) or "none"
+        raise ValueError(f"no column 'uri' (columns: {columns})")
+    return Source(
+        uri=_name(uri),
+        location=_located(manifest, uri),
+        user_id=_text(row, "id"),
+        license=_text(row, "license"),
+        source_url=_text(row, "source_url"),
+        questions=_questions(
+            _text(row, "question"),
+            _list(row, "options"),
+            _text(row, "answer"),
+            _text(row, "answer_kind"),
+            _list(row, "spans"),
+        ),
+    )
+
+
+def _video_r1(manifest: Path, row: Mapping[str, Any]) -> Source:
+    """A row of Video-R1's JSON: path, problem, problem_type, options, solution in answer tags."""
+    if row.get("data_type", "video") != "video":
+        raise ValueError(f"data_type is {row['data_type']!r}; only videos can be taken")
+    kind = VIDEO_R1_KINDS.get(str(row.get("problem_type", "")))
+    if kind is None:
+        raise ValueError(f"unknown problem_type {row.get('problem_type')!r}")
+    solution = _text(row, "solution").removeprefix("<answer>").removesuffix("</answer>").strip()
+    options = [_without_letter(str(option)) for option in row.get("options") or []]
+    uri = str(row["path"])
+    return Source(
+        uri=_name(uri),
+        location=_located(manifest, uri),
+        user_id=_text(row, "problem_id"),
+        questions=_questions(_text(row, "problem"), options, solution, kind, []),
+    )
+
+
+def _without_letter(option: str) -> str:
+    """`A. a dog` -> `a dog`: letters belong to the place, not to the text."""
+    head, dot, tail = option.partition(".")
+    return tail.strip() if dot and len(head.strip()) == 1 else option.strip()
+
+
+def _questions(
+    question: str, options: list[Any], answer: str, kind: str, spans: list[Any]
+) -> tuple[GivenQuestion, ...]:
+    if not question:
+        return ()
+    if not all(isinstance(span, list | tuple) and len(span) == 2 for span in spans):
+        raise ValueError("spans is a list of [start, end] in seconds")
+    return (
+        GivenQuestion(
+            question=question,
+            options=tuple(str(option) for option in options),
+            answer=answer,
+            answer_kind=kind,
+            spans=tuple((float(start), float(end)) for start, end in spans),
+        ),
+    )
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    return "" if value is None else str(value).strip()
+
+
+def _list(row: Mapping[str, Any], column: str) -> list[Any]:
+    """A list, or the JSON of one as CSV holds it."""
+    value = row.get(column)
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"{column} is not a JSON list: {value[:80]!r}") from error
+    if not isinstance(value, list):
+        raise ValueError(f"{column} is not a list: {str(value)[:80]!r}")
+    return value
+
+
+def _name(uri: str) -> str:
+    """The published name of a manifest's video: as the row has it, but never an absolute path."""
+    path = Path(urlsplit(uri).path if "://" in uri else uri)
+    parts = [part for part in path.parts if part not in ("/", "..", ".")]
+    return "/".join(parts) if not path.is_absolute() else path.name
+
+
+def _located(manifest: Path, uri: str) -> str:
+    """Where the file lies: relative paths count from the manifest's folder."""
+    if "://" in uri:
+        raise ValueError(f"{uri}: only local files can be read; fetch it first")
+    return location(manifest.parent / uri)

@@ -1,0 +1,215 @@
+"""ffmpeg and its helpers in processes of their own: limits on time and memory, allow-lists.
+
+Media files are hostile input to a large body of C code. So every decoder runs outside of our
+process, reads nothing but the one file it was given, and is killed when it takes too long. A crash
+or a hang costs one video.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO
+
+import imageio_ffmpeg
+
+from schemas.rejection import Reason, Rejected
+
+ALLOWED_PROTOCOLS = "file,pipe"
+"""No http, no concat, no data, no crypto: nothing is fetched because of what a file says."""
+
+ALLOWED_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,ivf,"
+    "nut,gif,rm,wtv,dv,y4m,yuv4mpegpipe,h264,hevc,m4v"
+)
+"""Containers only. Playlists (hls, dash, concat, image2, sdp) could name other files."""
+
+MEMORY_LIMIT_BYTES = 8 << 30
+"""Address space of one decoder or encoder; 8K frames with many threads fit."""
+
+TERMINATED_BY_US = -signal.SIGKILL
+
+
+@functools.cache
+def ffmpeg_exe() -> str:
+    """The ffmpeg to use: PROOFREEL_FFMPEG, else the one that imageio-ffmpeg carries.
+
+    The system's ffmpeg is not picked up by itself, since another version would encode other bytes.
+    """
+    chosen = os.environ.get("PROOFREEL_FFMPEG")
+    if chosen:
+        found = shutil.which(chosen)
+        if found is None:
+            raise FileNotFoundError(f"PROOFREEL_FFMPEG={chosen!r} is not an executable")
+        return found
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+@functools.cache
+def ffmpeg_version() -> str:
+    """First line of `ffmpeg -version`; part of the key of everything that ffmpeg made."""
+    done = subprocess.run([ffmpeg_exe(), "-version"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0].split(" Copyright")[0]
+
+
+def time_limit_s(size_bytes: int, claimed_duration_s: float) -> float:
+    """How long one pass over a file may take: a minute, plus what its size and length justify.
+
+    The claimed duration counts only as far as the size makes it believable (1 kB/s at least).
+    """
+    believable_s = min(max(claimed_duration_s, 0.0), size_bytes / 1_000)
+    return 60.0 + 4.0 * believable_s + size_bytes / 250_000
+
+
+class MediaProcess:
+    """A child process with a deadline and a memory limit; a context manager that leaves none.
+
+    `stderr_line` is called for each line and `stderr_end` after the last, on a thread of their own.
+    After the `with` block the
+    process is gone, whatever happened.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float,
+        stderr_line: Callable[[str], None] | None = None,
+        stderr_end: Callable[[], None] | None = None,
+        stdin: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self._command = list(command)
+        self._timeout_s = timeout_s
+        self._stderr_line = stderr_line
+        self._stderr_end = stderr_end
+        self._stdin = stdin
+        self._pass_fds = tuple(pass_fds)
+        self._last_lines: list[str] = []
+        self.timed_out = False
+
+    def __enter__(self) -> MediaProcess:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE if self._stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=self._pass_fds,
+            bufsize=0,
+        )
+        _limit_memory(self._process.pid)
+        self._timer = threading.Timer(self._timeout_s, self._on_timeout)
+        self._timer.daemon = True
+        self._timer.start()
+        self._drain = threading.Thread(target=self._read_stderr, daemon=True)
+        self._drain.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._drain.join()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                # A broken pipe on closing only says what the exit code says better.
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def wait(self) -> int:
+        """Wait for the end and for the last line of stderr; the exit code."""
+        code = self._process.wait()
+        self._drain.join()
+        return code
+
+    @property
+    def complaint(self) -> str:
+        """The last lines that the process wrote, for a reason's detail."""
+        return " | ".join(self._last_lines[-4:])[:600]
+
+    def raise_if_killed(self) -> None:
+        """Raise Rejected if the process ran out of time or died by a signal."""
+        code = self._process.returncode
+        if self.timed_out:
+            raise Rejected(
+                Reason.DECODE_TIMEOUT, f"no end after {self._timeout_s:.0f} s", lasting=False
+            )
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            raise Rejected(Reason.DECODER_CRASHED, f"{name}: {self.complaint}", lasting=False)
+
+    def _on_timeout(self) -> None:
+        self.timed_out = True
+        self._process.kill()
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        for raw in iter(functools.partial(_read_line, self._process.stderr), b""):
+            line = raw.decode("utf-8", "replace").rstrip()
+            if self._stderr_line is not None:
+                self._stderr_line(line)
+            if "Parsed_showinfo" not in line:
+                self._last_lines.append(line)
+                del self._last_lines[:-20]
+        if self._stderr_end is not None:
+            self._stderr_end()
+
+
+_MAX_LINE_BYTES = 1 << 16
+
+
+def _read_line(stream: IO[bytes]) -> bytes:
+    """One line, or 64 KiB of one: a process that never ends its line must not fill our memory."""
+    return stream.readline(_MAX_LINE_BYTES)
+
+
+def read_frames(stream: IO[bytes], frame_bytes: int) -> Iterator[bytearray]:
+    """Raw frames of a pipe, one buffer each; a rest shorter than a frame is dropped."""
+    while True:
+        buffer = bytearray(frame_bytes)
+        view = memoryview(buffer)
+        filled = 0
+        while filled < frame_bytes:
+            # Unbuffered pipes give what is there, so a frame takes several reads.
+            count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
+            if not count:
+                return
+            filled += count
+        yield buffer
+
+
+def widen_pipe(stream: IO[bytes]) -> None:
+    """Give a pipe 1 MiB where the system lets us: fewer switches between the two sides."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, 1 << 20)
+
+
+def _limit_memory(pid: int) -> None:
+    """Limit a child from outside: code between fork and exec is unsafe in a threaded process."""
+    if sys.platform == "linux":
+        import resource
+
+        # The child may have ended already; then there is nothing to limit.
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))

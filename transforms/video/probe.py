@@ -1,0 +1,37 @@
+"""What a container claims about itself, asked in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from schemas.rejection import Reason, Rejected
+from schemas.video import Probe
+from transforms.video.media_process import (
+    ALLOWED_DEMUXERS,
+    ALLOWED_PROTOCOLS,
+    MediaProcess,
+    time_limit_s,
+)
+
+VERSION = "1"
+_CHILD = Path(__file__).with_name("probe_child.py")
+
+
+def probe(path: str, size_bytes: int) -> Probe:
+    """Open a file and read its container's claims.
+
+    Raises Rejected: not_a_video, no_video_stream, decode_timeout, decoder_crashed.
+    """
+    command = [sys.executable, "-I", str(_CHILD), path, ALLOWED_PROTOCOLS, ALLOWED_DEMUXERS]
+    with MediaProcess(command, timeout_s=time_limit_s(size_bytes, 0.0)) as child:
+        output = child.stdout.readall()  # type: ignore[attr-defined]
+        code = child.wait()
+        child.raise_if_killed()
+        if code != 0:
+            raise Rejected(Reason.DECODER_CRASHED, child.complaint, lasting=False)
+    answer = json.loads(output)
+    if "reason" in answer:
+        raise Rejected(Reason(answer["reason"]), answer["detail"])
+    return Probe.model_validate(answer)

@@ -1,0 +1,107 @@
+"""From shots to clips: which spans of a video become clips. Decides only; decodes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.clip import Clip
+from schemas.rejection import Reason, Rejection, Stage
+from schemas.video import Decoded, Video
+from transforms.memo import MemoStore
+from transforms.video.analyse import sharpness_column
+from transforms.video.measures import clip_measures, read_rows
+from transforms.video.shots import ClipUnit, ShotSettings, shot_starts
+
+Rows = tuple[int, int]
+
+
+def segment(
+    video: Video, decoded: Decoded, store: MemoStore, settings: ShotSettings
+) -> tuple[list[Clip], list[Rejection]]:
+    """The clips of a video in order of time, and the spans too short to be one.
+
+    A video that came with questions is kept whole, as one clip: its questions are about all of it.
+    """
+    rows = read_rows(store.path(decoded.frames_ref), 0, decoded.num_frames)
+    edges = np.append(rows["time_s"], decoded.first_pts_s + decoded.duration_s)
+    starts = shot_starts(rows["time_s"], rows["shot_score"], settings)
+    if video.source.questions:
+        spans = [(0, decoded.num_frames)]
+    else:
+        spans = plan_spans(edges, starts, settings)
+    sample_times, sharpness = sharpness_column(store.path(decoded.samples_ref))
+    clips, rejections = [], []
+    for start, end in spans:
+        start_s, end_s = float(edges[start]), float(edges[end])
+        inner = [start, *(row for row in starts if start < row < end)]
+        here = (sample_times >= start_s) & (sample_times < end_s)
+        clip = Clip(
+            video_id=video.id,
+            start_s=start_s,
+            end_s=end_s,
+            start_frame=start,
+            end_frame=end,
+            shot_starts_s=tuple(float(edges[row]) for row in inner),
+            measures=clip_measures(
+                {name: column[start:end] for name, column in rows.items()},
+                [row - start for row in inner],
+                sharpness[here].tolist(),
+            ),
+        )
+        if clip.duration_s < settings.min_clip_s and not video.source.questions:
+            rejections.append(
+                Rejection(
+                    stage=Stage.SEGMENT,
+                    reason=Reason.TOO_SHORT,
+                    subject=clip.id,
+                    parent=video.id,
+                    detail=f"{clip.duration_s:.3f} s at {start_s:.3f} s, "
+                    f"less than {settings.min_clip_s:g} s",
+                )
+            )
+        else:
+            clips.append(clip)
+    return clips, rejections
+
+
+def plan_spans(
+    edges: npt.NDArray[np.float64], starts: list[int], settings: ShotSettings
+) -> list[Rows]:
+    """Spans [start, end) of rows that cover all frames once, in order.
+
+    `edges` are the times of the frames, then the end of the last one; `starts` the rows at which
+    shots begin.
+    """
+    shots = list(zip(starts, [*starts[1:], len(edges) - 1], strict=True))
+    pieces = [piece for shot in shots for piece in _split_evenly(edges, shot, settings)]
+    if settings.unit is ClipUnit.SHOT:
+        return pieces
+    spans = [pieces[0]]
+    for start, end in pieces[1:]:
+        if edges[end] - edges[spans[-1][0]] <= settings.max_clip_s:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def _split_evenly(
+    edges: npt.NDArray[np.float64], shot: Rows, settings: ShotSettings
+) -> Iterator[Rows]:
+    start, end = shot
+    length_s = edges[end] - edges[start]
+    if settings.detector == "fixed":
+        # Windows of exactly the longest length; the rest is the last one.
+        parts = math.ceil(length_s / settings.max_clip_s - 1e-9)
+        marks = edges[start] + np.arange(1, parts) * settings.max_clip_s
+    else:
+        parts = math.ceil(length_s / settings.max_clip_s - 1e-9)
+        marks = edges[start] + np.arange(1, parts) * (length_s / parts)
+    inner = [int(row) for row in np.searchsorted(edges[: end + 1], marks - 1e-9)]
+    cuts = sorted({start, end, *(row for row in inner if start < row < end)})
+    yield from itertools.pairwise(cuts)
