@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 
-from schemas.rejection import Reason, Rejected, Rejection, Stage
+from schemas.rejection import Reason, Rejected, Stage
+from transforms.outcome import Outcome, Subject, Work, rejections
 from transforms.progress import ProgressLog
 
 LOG = logging.getLogger(__name__)
@@ -26,27 +26,6 @@ TALLY = "tally"
 OUT = "out"
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
-
-Subject = tuple[str, str]
-"""Id of a subject and of what it was made from."""
-
-Output = TypeVar("Output", covariant=True)
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[Output]):
-    """What became of an element. `entered` is counted apart from what came out, in the stage's
-    unit, so that what gets lost in between is noticed."""
-
-    outputs: Sequence[Output]
-    rejections: Sequence[Rejection] = ()
-    entered: int = 1
-
-
-class Work(Protocol[Output]):
-    """The work of a leg on one element: a frozen dataclass of settings, so that it can travel."""
-
-    def __call__(self, element: Any) -> Outcome[Output]: ...
 
 
 class Leg(beam.PTransform):
@@ -89,8 +68,8 @@ class _LegFn(beam.DoFn):
 
     def process(self, element: Any) -> Iterator[Any]:
         outcome = self._outcome(element)
-        counts = {"entered": outcome.entered, "out": len(outcome.outputs)}
-        self._progress.add(self._stage, rejected=len(outcome.rejections), **counts)
+        rejected = len(outcome.rejections)
+        self._progress.add(self._stage, entered=outcome.entered, rejected=rejected)
         yield from outcome.outputs
         for rejection in outcome.rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
@@ -111,16 +90,4 @@ class _LegFn(beam.DoFn):
 
     def _all_rejected(self, element: Any, reason: Reason, detail: str) -> Outcome[Any]:
         subjects = self._subjects(element)
-        return Outcome((), list(_rejections(self._stage, subjects, reason, detail)), len(subjects))
-
-
-def _rejections(
-    stage: Stage, subjects: Iterable[Subject], reason: Reason, detail: str
-) -> Iterator[Rejection]:
-    for subject, parent in subjects:
-        yield Rejection(stage=stage, reason=reason, subject=subject, parent=parent, detail=detail)
-
-
-def rejection(stage: Stage, subject: Subject, rejected: Rejected) -> Rejection:
-    """The record of a rejection that was raised."""
-    return next(_rejections(stage, [subject], rejected.reason, rejected.detail))
+        return Outcome((), list(rejections(self._stage, subjects, reason, detail)), len(subjects))

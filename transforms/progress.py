@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from schemas.rejection import Stage
 
+Step = tuple[Stage, int, int]
+"""Stage, how many entered it, how many of them were rejected."""
+
 
 @dataclass(frozen=True)
 class ProgressLog:
@@ -20,11 +23,11 @@ class ProgressLog:
 
     path: str = ""
 
-    def add(self, stage: Stage, *, entered: int, out: int, rejected: int) -> None:
-        """Note that a stage has dealt with one more element."""
+    def add(self, stage: Stage, *, entered: int, rejected: int) -> None:
+        """Note that a stage has dealt with so many more, in its unit."""
         if not self.path:
             return
-        line = json.dumps([str(stage), entered, out, rejected]) + "\n"
+        line = json.dumps([str(stage), entered, rejected]) + "\n"
         # One write of a short line with O_APPEND: lines of several processes do not mix.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -32,7 +35,7 @@ class ProgressLog:
         finally:
             os.close(descriptor)
 
-    def read_from(self, offset: int) -> tuple[list[tuple[Stage, int, int, int]], int]:
+    def read_from(self, offset: int) -> tuple[list[Step], int]:
         """Lines after a byte offset, and the offset after them."""
         try:
             with open(self.path, "rb") as stream:  # noqa: PTH123 - paired with os.open above
@@ -44,7 +47,7 @@ class ProgressLog:
         return list(_lines(whole)), offset + len(whole)
 
 
-def _lines(data: bytes) -> Iterator[tuple[Stage, int, int, int]]:
+def _lines(data: bytes) -> Iterator[Step]:
     for line in data.splitlines():
-        stage, entered, out, rejected = json.loads(line)
-        yield Stage(stage), int(entered), int(out), int(rejected)
+        stage, entered, rejected = json.loads(line)
+        yield Stage(stage), int(entered), int(rejected)

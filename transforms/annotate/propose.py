@@ -12,8 +12,8 @@ from transforms.annotate.replies import MeasuredProposeReply, ProposeReply, read
 from transforms.annotate.tasks import TaskSettings, given_task, proposed_task, wanted_kinds
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import ask_stored
-from transforms.legs import Outcome, rejection
 from transforms.memo import MemoStore
+from transforms.outcome import Outcome, rejection
 from transforms.video.shots import ShotSettings
 
 

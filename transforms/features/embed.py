@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.case import PlannedClip
 from transforms.memo import Entry, MemoStore
 from transforms.video.analyse import sampled_frames
+from transforms.video.decode import SAMPLE_SHORT_SIDE_PX
 
 VERSION = "1"
 FEATURE_FILE = "feature.arrow"
@@ -28,7 +29,10 @@ FRAMES_PER_FORWARD = 32
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+CLIPS_PER_BATCH = 8
+
 Vectors = npt.NDArray[np.float32]
+Pictures = npt.NDArray[np.uint8]
 
 
 class FeatureSettings(BaseModel):
@@ -130,12 +134,8 @@ def _load(model: str, pretrained: str) -> ClipModel:
         try:
             network = open_clip.create_model(model, pretrained=pretrained)
         except Exception as error:
-            raise WeightsError(
-                f"features.pretrained: weights {pretrained!r} for {model} can't be loaded "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). Without a hub, "
-                "give a path to the weights, or --set features.pretrained=random "
-                "(near-duplicates only)"
-            ) from error
+            settings = FeatureSettings(model=model, pretrained=pretrained)
+            raise WeightsError(_no_weights(settings, error)) from error
     network = network.eval().to(device=device, dtype=dtype)
     size = network.visual.image_size
     size_px = int(size[0] if isinstance(size, tuple | list) else size)
@@ -178,6 +178,34 @@ def load_model(settings: FeatureSettings) -> ClipModel:
         return _load(settings.model, settings.pretrained)
 
 
+def check_weights(settings: FeatureSettings) -> None:
+    """Before any work: see to it that the weights are here. Raises WeightsError."""
+    if not settings.enabled or settings.pretrained == RANDOM or Path(settings.pretrained).is_file():
+        return
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(settings.model)
+    if settings.pretrained not in tags:
+        raise WeightsError(
+            f"features.pretrained: {settings.pretrained!r} is neither a file nor one of the tags "
+            f"of {settings.model}: {', '.join(tags) or 'none'}"
+        )
+    try:
+        config = open_clip.get_pretrained_cfg(settings.model, settings.pretrained)
+        open_clip.download_pretrained(config)
+    except Exception as error:
+        raise WeightsError(_no_weights(settings, error)) from error
+
+
+def _no_weights(settings: FeatureSettings, error: Exception) -> str:
+    said = (str(error).splitlines() or [""])[0][:200]
+    return (
+        f"features.pretrained: weights {settings.pretrained!r} for {settings.model} can't be had "
+        f"({type(error).__name__}: {said}). Without a hub, give a path to the weights, or "
+        "--set features.pretrained=random (near-duplicates only)"
+    )
+
+
 def feature_entry(planned: PlannedClip, store: MemoStore, settings: FeatureSettings) -> Entry:
     """Where the features of a clip are stored."""
     clip = planned.clip
@@ -212,71 +240,103 @@ def mean_vector(frames: Vectors) -> Vectors:
 class ClipPictures:
     """The sampled pictures of a clip, on their way into the model; never crosses a shuffle."""
 
-    clip_id: str
+    planned: PlannedClip
     times_s: tuple[float, ...]
-    pictures: npt.NDArray[np.uint8]
+    pictures: Pictures
 
 
-def load_pictures(planned: PlannedClip, store: MemoStore, size_px: int = 224) -> ClipPictures:
+@dataclass(frozen=True)
+class Embedded:
+    """What the model made of a clip's pictures: a unit vector (d,) per time, or an error."""
+
+    planned: PlannedClip
+    times_s: tuple[float, ...]
+    vectors: Vectors
+    error: str = ""
+
+
+def load_pictures(planned: PlannedClip, store: MemoStore) -> ClipPictures:
     """Read the clip's sampled frames; a clip between two samples gets the one before it."""
     path = store.path(planned.footage.decoded.samples_ref)
     found = list(sampled_frames(path, planned.clip.start_s, planned.clip.end_s))
     if not found:
         found = list(sampled_frames(path, -1.0, planned.clip.end_s))[-1:]
     return ClipPictures(
-        clip_id=planned.clip.id,
+        planned=planned,
         times_s=tuple(time_s for time_s, _ in found),
-        pictures=np.stack([prepare(frame, size_px) for _, frame in found]),
+        pictures=np.stack([prepare(frame, SAMPLE_SHORT_SIDE_PX) for _, frame in found]),
     )
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """What the model made of a clip's pictures: one unit vector (d,) per time."""
+class LazyModel:
+    """Loads the encoder when the first clip asks for it.
 
-    clip_id: str
-    times_s: tuple[float, ...]
-    vectors: Vectors
+    So a rerun that finds all features stored spends no seconds on weights.
+    """
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self._settings = settings
+
+    def get(self) -> ClipModel:
+        return load_model(self._settings)
 
 
-class ClipEmbedder(ModelHandler[ClipPictures, "Embedded", ClipModel]):
-    """RunInference's handler: clips in, frame embeddings out; one model per worker."""
+class ClipEmbedder(ModelHandler[ClipPictures, Embedded, LazyModel]):
+    """RunInference's handler: clips in, frame embeddings out; one model per worker.
+
+    When a batch fails, its clips are tried one by one, so that a failure costs only its own clip.
+    """
 
     def __init__(self, settings: FeatureSettings) -> None:
         super().__init__()
         self._settings = settings
 
-    def load_model(self) -> ClipModel:
-        return load_model(self._settings)
+    def load_model(self) -> LazyModel:
+        return LazyModel(self._settings)
 
     def run_inference(
         self,
         batch: Sequence[ClipPictures],
-        model: ClipModel,
+        model: LazyModel,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Embedded]:
-        pictures = np.concatenate([self._fit(clip.pictures, model) for clip in batch])
-        vectors = np.concatenate(
-            [
-                model.embed(pictures[at : at + FRAMES_PER_FORWARD])
-                for at in range(0, len(pictures), FRAMES_PER_FORWARD)
-            ]
-        )
-        ends = np.cumsum([len(clip.pictures) for clip in batch])
-        for clip, own in zip(batch, np.split(vectors, ends[:-1]), strict=True):
-            yield Embedded(clip.clip_id, clip.times_s, own)
-
-    @staticmethod
-    def _fit(pictures: npt.NDArray[np.uint8], model: ClipModel) -> npt.NDArray[np.uint8]:
-        if pictures.shape[1] == model.size_px:
-            return pictures
-        return np.stack([prepare(picture, model.size_px) for picture in pictures])
+        encoder = model.get()
+        try:
+            return _embed(batch, encoder)
+        except Exception:  # noqa: BLE001 - whatever it was, the clip that brings it up is told
+            return [found for clip in batch for found in _embed_alone(clip, encoder)]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        return {"min_batch_size": 1, "max_batch_size": 8}
+        return {"min_batch_size": 1, "max_batch_size": CLIPS_PER_BATCH}
 
-    def share_model_across_processes(self) -> bool:
-        return False
+
+def _embed(batch: Sequence[ClipPictures], encoder: ClipModel) -> list[Embedded]:
+    pictures = np.concatenate([_fit(clip.pictures, encoder.size_px) for clip in batch])
+    vectors = np.concatenate(
+        [
+            encoder.embed(pictures[at : at + FRAMES_PER_FORWARD])
+            for at in range(0, len(pictures), FRAMES_PER_FORWARD)
+        ]
+    )
+    ends = np.cumsum([len(clip.pictures) for clip in batch])
+    return [
+        Embedded(clip.planned, clip.times_s, own)
+        for clip, own in zip(batch, np.split(vectors, ends[:-1]), strict=True)
+    ]
+
+
+def _embed_alone(clip: ClipPictures, encoder: ClipModel) -> list[Embedded]:
+    try:
+        return _embed([clip], encoder)
+    except Exception as error:  # noqa: BLE001 - the clip is rejected with it
+        words = f"{type(error).__name__}: {error}"[:300]
+        return [Embedded(clip.planned, (), np.zeros((0, 0), np.float32), words)]
+
+
+def _fit(pictures: Pictures, size_px: int) -> Pictures:
+    if pictures.shape[1] == size_px:
+        return pictures
+    return np.stack([prepare(picture, size_px) for picture in pictures])
 
 
 def store_vectors(entry: Entry, times_s: Sequence[float], vectors: Vectors) -> None:

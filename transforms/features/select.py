@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,12 +117,3 @@ def worst_match(one: Vectors, other: Vectors) -> float:
     cosines = one @ other.T
     worst = min(cosines.max(axis=1).min(), cosines.max(axis=0).min())
     return round(float(worst), 5)
-
-
-def duplicate_reason(duplicates: Iterable[Duplicate]) -> Rejected | None:
-    """The rejection of a clip that was found to be a duplicate, if it was."""
-    for duplicate in duplicates:
-        return Rejected(
-            Reason.NEAR_DUPLICATE, f"of {duplicate.original_id}, cosine {duplicate.cosine}"
-        )
-    return None

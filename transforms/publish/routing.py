@@ -108,9 +108,9 @@ def worse_twin(case: Case, best: Attempt) -> Attempt | None:
     ):
         failed = [check.name for check in attempt.verdict.checks if not check.passed]
         about_answer = any(name.startswith(("answer", "measured")) for name in failed)
-        if about_answer and "format" not in failed:
-            if attempt.rollout.answer_text != best.rollout.answer_text:
-                return attempt
+        differs = attempt.rollout.answer_text != best.rollout.answer_text
+        if about_answer and differs and "format" not in failed:
+            return attempt
     return None
 
 

@@ -12,8 +12,8 @@ from schemas.task import Answer, Origin
 from transforms.annotate.replies import SolveReply, read_reply
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import ask_stored
-from transforms.legs import Outcome, rejection
 from transforms.memo import MemoStore
+from transforms.outcome import Outcome, rejection
 from transforms.verify.checks import VerifySettings, critique, verify
 from transforms.verify.consensus import consensus
 from transforms.verify.remeasure import remeasured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pyarrow as pa
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.case import Footage
 from schemas.rejection import Reason, Rejected
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
+from transforms.outcome import Outcome
 from transforms.video.decode import DecodePass, Frames
 from transforms.video.measures import FrameMeasurer, sharpness, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
@@ -236,3 +239,23 @@ def sampled_frames(path: Path, start_s: float, end_s: float) -> Iterator[tuple[f
                 if start_s <= time_s < end_s:
                     image = Image.open(io.BytesIO(batch["jpeg"][row].as_py()), formats=["JPEG"])
                     yield float(time_s), np.asarray(image.convert("RGB"))
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """Decodes one video. The leg's unit is the video."""
+
+    limits: InputSettings
+    score_family: str
+    sample_fps: float
+    store: MemoStore
+
+    def __call__(self, video: Video) -> Outcome[Footage]:
+        decoded = analyse(
+            video,
+            self.store,
+            self.limits,
+            score_family=self.score_family,
+            sample_fps=self.sample_fps,
+        )
+        return Outcome([Footage(video=video, decoded=decoded)])

@@ -12,6 +12,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -22,10 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.case import PlannedClip, Scene
 from schemas.clip import Clip, Media
-from schemas.rejection import Reason, Rejected
+from schemas.rejection import Reason, Rejected, Stage
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
+from transforms.outcome import Outcome, rejection
 from transforms.video.decode import DECODER_THREADS, PtsLog
 from transforms.video.measures import read_rows
 from transforms.video.media_process import (
@@ -397,3 +400,26 @@ def _encode_command(
         "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats"
     )
     return list(output.overwrite_output().compile(cmd=ffmpeg_exe()))
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts the chosen clips of one video. The leg's unit is the clip."""
+
+    settings: CutSettings
+    store: MemoStore
+
+    def __call__(self, planned: Sequence[PlannedClip]) -> Outcome[Scene]:
+        footage = planned[0].footage
+        clips = [one.clip for one in planned]
+        ends = cut(footage.video, footage.decoded, clips, self.store, self.settings)
+        scenes, rejections = [], []
+        for clip in clips:
+            end = ends[clip.id]
+            if isinstance(end, Rejected):
+                rejections.append(rejection(Stage.CUT, (clip.id, clip.video_id), end))
+            else:
+                scenes.append(
+                    Scene(video=footage.video, decoded=footage.decoded, clip=clip, media=end)
+                )
+        return Outcome(scenes, rejections, len(clips))

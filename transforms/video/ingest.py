@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.source import Source
 from schemas.video import Probe, Video
 from transforms.memo import MemoStore
+from transforms.outcome import Outcome
 from transforms.video import probe as probing
 
 
@@ -66,3 +68,13 @@ def keep_one(videos: Iterable[Video]) -> tuple[Video, list[Rejection]]:
         for video in ordered[1:]
     ]
     return kept.model_copy(update={"source": source}), rejections
+
+
+@dataclass(frozen=True)
+class Ingester:
+    """Ingests one source. The leg's unit is the input."""
+
+    store: MemoStore
+
+    def __call__(self, source: Source) -> Outcome[Video]:
+        return Outcome([ingest(source, self.store)])

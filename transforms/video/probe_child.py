@@ -12,8 +12,6 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-MAX_FRAMES_TO_TRY = 64
-
 
 def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
     options = {"protocol_whitelist": protocols, "format_whitelist": demuxers}
@@ -75,10 +73,9 @@ def first_frame_facts(container: Any, video: Any) -> tuple[int, float]:
     """Rotation in degrees and sample aspect ratio, which only a decoded frame tells for sure."""
     aspect = float(video.sample_aspect_ratio or 1)
     try:
-        for tried, frame in enumerate(container.decode(video)):
+        frame = next(container.decode(video), None)
+        if frame is not None:
             return int(frame.rotation) % 360, aspect
-            if tried >= MAX_FRAMES_TO_TRY:
-                break
     except av.error.FFmpegError:
         # Whether anything decodes is for the decode pass to say.
         pass

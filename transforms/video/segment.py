@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.case import Footage, PlannedClip
 from schemas.clip import Clip
 from schemas.rejection import Reason, Rejection, Stage
 from schemas.video import Decoded, Video
 from transforms.memo import MemoStore
+from transforms.outcome import Outcome
 from transforms.video.analyse import sharpness_column
 from transforms.video.measures import clip_measures, read_rows
 from transforms.video.shots import ClipUnit, ShotSettings, shot_starts
@@ -105,3 +108,16 @@ def _split_evenly(
     inner = [int(row) for row in np.searchsorted(edges[: end + 1], marks - 1e-9)]
     cuts = sorted({start, end, *(row for row in inner if start < row < end)})
     yield from itertools.pairwise(cuts)
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Plans the clips of one video. The leg's unit is the clip."""
+
+    settings: ShotSettings
+    store: MemoStore
+
+    def __call__(self, footage: Footage) -> Outcome[PlannedClip]:
+        clips, rejections = segment(footage.video, footage.decoded, self.store, self.settings)
+        planned = [PlannedClip(footage=footage, clip=clip) for clip in clips]
+        return Outcome(planned, rejections, len(clips) + len(rejections))

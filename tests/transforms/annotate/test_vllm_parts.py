@@ -118,7 +118,9 @@ def test_replies_meet_their_requests_by_id(
     teacher = VLLMTeacher(settings(), clip_store)
     teacher.open()
     replies = dict(zip(questions, ask(teacher, requests), strict=True))
-    seeds = {question: seed_of(request) for question, request in zip(questions, requests)}
+    seeds = {
+        question: seed_of(request) for question, request in zip(questions, requests, strict=True)
+    }
     for question in ("one", "two", "three", "four"):
         answer = json.loads(replies[question].text)
         assert f"Question: {question}\n" in answer["prompt"]

@@ -1,0 +1,225 @@
+"""The command line: run, check, inspect, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+EXIT_OK, EXIT_FAILED, EXIT_ASKED_WRONGLY = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 done, 1 failed, 2 asked wrongly."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # Beam warns of cloud libraries that are not installed; nobody here asked for them.
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_not_about_clouds)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_not_about_clouds)
+    parser = _parser()
+    if not given:
+        parser.print_help()
+        return EXIT_ASKED_WRONGLY
+    if given[0] == "run" and not {"-h", "--help"} & set(given):
+        beam_arguments, given = split_beam_arguments(given)
+    else:
+        beam_arguments = []
+    options = parser.parse_args(given)
+    return int(options.command(options, beam_arguments))
+
+
+def _not_about_clouds(record: logging.LogRecord) -> bool:
+    return "apitools not found" not in record.getMessage()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="proofreel",
+        description="Turns raw video into verified video-reasoning data for SFT and RL.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="make a dataset of videos",
+        description="Make a dataset of videos. Run it again with the same --out to go on where a "
+        "killed run was, or to change settings: what is unchanged is looked up.",
+        epilog="Any option of Beam may follow, such as --direct_num_workers=4. Exit code: 0 the "
+        "run completed (rejected inputs are normal), 1 it failed, 2 it was asked wrongly.",
+        allow_abbrev=False,
+    )
+    run.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="a video, a folder, a glob, or a manifest (.jsonl, .csv, .parquet, Video-R1's .json)",
+    )
+    run.add_argument("--out", required=True, metavar="DIR", help="output folder")
+    run.add_argument("--config", metavar="FILE", help="YAML file; see docs/configuration.md")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="override a field of the configuration, such as shots.max_clip_s=20; repeatable",
+    )
+    run.add_argument("--limit", type=int, metavar="N", help="take only the first N sources")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser(
+        "check",
+        help="is this dataset whole and true?",
+        description="Check a dataset: hashes, counts, samples, spans, verdicts, grades, media. "
+        "Prints what is wrong; exit code 1 if anything is.",
+    )
+    check.add_argument("folder", metavar="DIR", help="output folder of a run, or the dataset in it")
+    check.set_defaults(command=_check)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="the whole chain of one video, clip, task or sample",
+        description="Show where something comes from and what became of it: every check with its "
+        "score, every reason.",
+    )
+    inspect.add_argument("folder", metavar="DIR", help="output folder of a run")
+    inspect.add_argument("id", metavar="ID", help="id of a video, clip, task, rollout or sample")
+    inspect.add_argument(
+        "--picture", metavar="PNG", help="also draw a task or sample as a sheet of frames"
+    )
+    inspect.set_defaults(command=_inspect)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine has, and what each lack means",
+        description="Look at ffmpeg, GPU, hub access, runners and disk. Exit code 1 if something "
+        "that every run needs is missing.",
+    )
+    doctor.add_argument("--out", default=".", metavar="DIR", help="folder whose disk is looked at")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def split_beam_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Beam's own options apart from the rest, `--key value` as well as `--key=value`.
+
+    Beam's parsers are asked which options they know, so that an option with a typo stays in the
+    rest, where it is an error.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    known = _BeamArgumentParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(known)
+    actions = {text: action for action in known._actions for text in action.option_strings}
+    beam_arguments: list[str] = []
+    rest: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        name, equals, _ = argument.partition("=")
+        action = actions.get(name)
+        if action is None:
+            rest.append(argument)
+        elif equals or action.nargs == 0 or not waiting:
+            beam_arguments.append(argument)
+        else:
+            beam_arguments.append(f"{argument}={waiting.pop(0)}")
+    return beam_arguments, rest
+
+
+def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
+    from pipelines.config import ConfigError, load_config
+    from pipelines.display import print_summary
+    from pipelines.run import BusyError, run
+    from runners.launch import UnknownRunnerError, prepare
+    from transforms.annotate.asking import TeacherUnavailable
+    from transforms.features.embed import WeightsError
+    from transforms.video.inputs import BadInputError
+
+    console = Console(stderr=True)
+    try:
+        config = load_config(options.config, options.set)
+        if options.limit is not None and options.limit < 1:
+            raise ConfigError("--limit: at least 1")
+        manifest = run(
+            options.inputs,
+            Path(options.out),
+            config,
+            prepare,
+            beam_arguments,
+            limit=options.limit,
+            console=console,
+        )
+    except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:
+        return _say(error, EXIT_ASKED_WRONGLY)
+    except (BusyError, TeacherUnavailable) as error:
+        return _say(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _say("interrupted; run the same command again to go on", EXIT_FAILED)
+    except Exception as error:
+        logging.getLogger(__name__).debug("the run failed", exc_info=True)
+        return _say(f"the run failed: {_cause(error)}", EXIT_FAILED)
+    print_summary(Console(), manifest, str(Path(options.out, "dataset")))
+    return EXIT_OK
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of what Beam reports; its message is the traceback of a worker."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
+
+
+def _say(error: object, code: int) -> int:
+    print(f"proofreel: {error}", file=sys.stderr)
+    return code
+
+
+def _check(options: argparse.Namespace, _: list[str]) -> int:
+    from transforms.publish.check import check_dataset
+
+    folder = Path(options.folder)
+    dataset = folder / "dataset" if (folder / "dataset").is_dir() else folder
+    if not dataset.is_dir():
+        return _say(f"{folder}: no such folder", EXIT_ASKED_WRONGLY)
+    faults = check_dataset(dataset)
+    for fault in faults:
+        print(fault)
+    if faults:
+        return _say(f"{len(faults)} faults in {dataset}", EXIT_FAILED)
+    print(f"{dataset}: whole and true")
+    return EXIT_OK
+
+
+def _inspect(options: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.inspect import NotFoundError, inspect
+
+    try:
+        inspect(Path(options.folder), options.id, options.picture, Console())
+    except NotFoundError as error:
+        return _say(error, EXIT_ASKED_WRONGLY)
+    return EXIT_OK
+
+
+def _doctor(options: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.doctor import examine
+
+    findings = examine(Path(options.out))
+    console = Console()
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.needed else "-"
+        console.print(f"{mark}  {finding.what}: ", end="")
+        console.print(finding.found, highlight=False, markup=False)
+        if finding.meaning:
+            console.print(f"    {finding.meaning}", highlight=False, markup=False)
+    lacking = any(finding.needed and not finding.good for finding in findings)
+    return EXIT_FAILED if lacking else EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

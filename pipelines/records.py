@@ -1,0 +1,71 @@
+"""The records of a finished run, kept beside the memo store so that `inspect` can look them up.
+
+`work/records/<kind>-<first hex digit of the id>.parquet`, with columns id and json: small files,
+each found from the id alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.base import Record
+from transforms.publish.index import write_parquet
+
+SCHEMA = pa.schema([("id", pa.string()), ("json", pa.string())])
+
+Named = Callable[[Any], tuple[str, Record]]
+
+
+class KeepRecords(beam.PTransform):
+    """Writes the records of one kind into a folder, grouped by the first digit of their ids."""
+
+    def __init__(self, folder: str, kind: str, named: Named) -> None:
+        super().__init__()
+        self._folder = folder
+        self._kind = kind
+        self._named = named
+
+    def expand(self, elements: beam.PCollection) -> beam.PCollection:
+        return (
+            elements
+            | "Name" >> beam.Map(_row, self._named)
+            | "ByDigit" >> beam.GroupByKey()
+            | "Write" >> beam.Map(_write, self._folder, self._kind)
+        )
+
+
+def _row(element: Any, named: Named) -> tuple[str, tuple[str, str]]:
+    identity, record = named(element)
+    return identity[1], (identity, record.to_json())
+
+
+def _write(group: tuple[str, Iterable[tuple[str, str]]], folder: str, kind: str) -> None:
+    digit, rows = group
+    ordered = sorted(rows)
+    table = pa.table([list(column) for column in zip(*ordered, strict=True)], schema=SCHEMA)
+    write_parquet(table, _path(Path(folder), kind, digit))
+
+
+def _path(folder: Path, kind: str, digit: str) -> Path:
+    return folder / f"{kind}-{digit}.parquet"
+
+
+def find_record(folder: Path, kind: str, identity: str) -> str | None:
+    """The JSON of a record, or None."""
+    for found, text in records(folder, kind, identity[1:2] or "*"):
+        if found == identity:
+            return text
+    return None
+
+
+def records(folder: Path, kind: str, digit: str = "?") -> Iterable[tuple[str, str]]:
+    """Ids and JSON of all records of a kind, or of those whose id has this first digit."""
+    for path in sorted(folder.glob(f"{kind}-{digit}.parquet")):
+        table = pq.read_table(path)
+        yield from zip(table["id"].to_pylist(), table["json"].to_pylist(), strict=True)

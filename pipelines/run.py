@@ -1,0 +1,166 @@
+"""A run from start to end: lock, sweep, pipeline, and the dataset moved into its place whole."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from rich.console import Console
+
+from pipelines.config import Config
+from pipelines.curate import Curate, Plan
+from pipelines.display import ProgressDisplay
+from proofreel import __version__
+from schemas.rejection import Rejection
+from schemas.source import Source
+from transforms.annotate.teacher import TeacherKind
+from transforms.annotate.teachers import make_teacher
+from transforms.features.embed import check_weights
+from transforms.memo import MemoStore
+from transforms.progress import ProgressLog
+from transforms.publish.finish import RunFacts
+from transforms.publish.manifest import MANIFEST_FILE, Manifest
+from transforms.video.inputs import expand_inputs
+from transforms.video.media_process import ffmpeg_version
+
+VERSIONED = (
+    *("av", "numpy", "open_clip_torch", "opencv-python-headless", "pyarrow", "pydantic"),
+    *("scenedetect", "torch"),
+)
+"""Packages whose version can change what a run gives."""
+
+Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
+
+
+class BusyError(Exception):
+    """Another run works on the same output folder."""
+
+
+def run(
+    inputs: Sequence[str],
+    out: Path,
+    config: Config,
+    prepare: Prepare,
+    beam_arguments: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    console: Console,
+) -> Manifest:
+    """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
+
+    Raises BadInputError, WeightsError, TeacherUnavailable, BusyError before any work, and whatever
+    stops the pipeline.
+    """
+    sources, refused = expand_inputs(inputs)
+    if limit is not None:
+        sources = sources[:limit]
+    check_weights(config.features)
+    work = out / "work"
+    store = MemoStore(str(work / "memo"))
+    if config.teacher.kind is TeacherKind.OPENAI:
+        # A wrong address is better told now than after hours of decoding.
+        make_teacher(config.teacher, store, config.shots).open()
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work / "lock"):
+        store.sweep()
+        _sweep(out)
+        plan = _plan(out, store, config)
+        if config.features.enabled and config.features.note:
+            console.print(f"note: {config.features.note}", highlight=False)
+        _run_pipeline(plan, sources, refused, prepare, beam_arguments, console)
+        _move_into_place(Path(plan.dataset_folder), out / "dataset")
+        _move_into_place(Path(plan.records_folder), work / "records")
+        return Manifest.model_validate_json((out / "dataset" / MANIFEST_FILE).read_text("utf-8"))
+
+
+def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
+    work = out / "work"
+    progress = work / "progress.jsonl"
+    progress.unlink(missing_ok=True)
+    for name in ("dataset.partial", "records.partial"):
+        (work / name).mkdir()
+    notes = tuple(note for note in (config.features.note,) if note)
+    facts = RunFacts(
+        proofreel_version=__version__,
+        seed=config.seed,
+        config=config.resolved(),
+        versions=versions(),
+        prompts=_prompts(config),
+        notes=notes,
+    )
+    return Plan(
+        config=config,
+        store=store,
+        dataset_folder=str(work / "dataset.partial"),
+        records_folder=str(work / "records.partial"),
+        progress=ProgressLog(str(progress)),
+        facts=facts,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change the bytes of a dataset."""
+    found = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return {"ffmpeg": ffmpeg_version(), "proofreel": __version__, **found}
+
+
+def _prompts(config: Config) -> dict[str, str]:
+    """The prompt templates in use; the measure teacher has none."""
+    if config.teacher.kind is TeacherKind.MEASURE:
+        return {}
+    from transforms.annotate.prompts import load_templates
+
+    templates = load_templates(config.teacher.prompts)
+    return {"propose": templates.propose, "solve": templates.solve}
+
+
+def _run_pipeline(
+    plan: Plan,
+    sources: Sequence[Source],
+    refused: Sequence[Rejection],
+    prepare: Prepare,
+    beam_arguments: Sequence[str],
+    console: Console,
+) -> None:
+    runner, options = prepare(beam_arguments)
+    display = ProgressDisplay(
+        plan.progress, len(sources) + len(refused), plan.config.teacher.samples, console
+    )
+    with display, beam.Pipeline(runner=runner, options=options) as pipeline:
+        _ = pipeline | "Curate" >> Curate(plan, sources, refused)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the output folder; the lock goes with the process, however that ends."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(
+                f"another run works on {path.parent.parent}; wait for it or use another --out"
+            ) from error
+        yield
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed runs left half-built; only under the lock."""
+    for name in ("dataset.partial", "records.partial", "old"):
+        shutil.rmtree(out / "work" / name, ignore_errors=True)
+
+
+def _move_into_place(built: Path, place: Path) -> None:
+    """Replace a folder by one that is whole. A reader sees the old one or the new one."""
+    old = built.parent / "old" / uuid.uuid4().hex
+    if place.exists():
+        old.parent.mkdir(exist_ok=True)
+        place.rename(old)
+    built.rename(place)
+    shutil.rmtree(old.parent, ignore_errors=True)

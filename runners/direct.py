@@ -1,0 +1,30 @@
+"""Beam's local runner, set up for one machine: all cores, one model per machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner
+
+NAMES = frozenset({"", "DirectRunner", "direct", "FnApiRunner"})
+
+
+def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
+    """Runner and options for a local run; what the user said of workers stands.
+
+    Threads rather than processes: decoding and encoding happen in ffmpeg's own processes, numpy
+    and torch release the interpreter's lock, and one copy of a model serves all. Beam's own
+    `DirectRunner` first tries a Go binary, Prism, that has to be fetched; this one needs nothing.
+    """
+    options = PipelineOptions(list(arguments))
+    given = {argument.split("=")[0] for argument in arguments}
+    direct = options.view_as(DirectOptions)
+    if "--direct_num_workers" not in given:
+        direct.direct_num_workers = len(os.sched_getaffinity(0))
+    if "--direct_running_mode" not in given:
+        many = direct.direct_num_workers != 1
+        direct.direct_running_mode = "multi_threading" if many else "in_memory"
+    return FnApiRunner(), options

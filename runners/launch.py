@@ -1,0 +1,32 @@
+"""From Beam options to a runner: which engine, prepared how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from runners import direct
+
+
+class UnknownRunnerError(Exception):
+    """No such runner; the message names those that there are."""
+
+
+def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
+    """Runner and options. Raises UnknownRunnerError.
+
+    The local runner is prepared by `runners.direct`; any other that Beam knows is handed to Beam
+    as it is named, with the options given.
+    """
+    options = PipelineOptions(list(arguments))
+    name = options.view_as(StandardOptions).runner or ""
+    if name in direct.NAMES:
+        return direct.prepare(arguments)
+    from apache_beam.runners.runner import create_runner
+
+    try:
+        return create_runner(name), options
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UnknownRunnerError(f"--runner {name}: {error}") from error

@@ -1,0 +1,43 @@
+"""What the work of a leg gives back: outputs, rejections, and how much came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from schemas.rejection import Reason, Rejected, Rejection, Stage
+
+Subject = tuple[str, str]
+"""Id of a subject and of what it was made from."""
+
+Output = TypeVar("Output", covariant=True)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Output]):
+    """What became of an element. `entered` is counted apart from what came out, in the stage's
+    unit, so that what gets lost in between is noticed."""
+
+    outputs: Sequence[Output]
+    rejections: Sequence[Rejection] = ()
+    entered: int = 1
+
+
+class Work(Protocol[Output]):
+    """The work of a leg on one element: a frozen dataclass of settings, so that it can travel."""
+
+    def __call__(self, element: Any) -> Outcome[Output]: ...
+
+
+def rejections(
+    stage: Stage, subjects: Iterable[Subject], reason: Reason, detail: str
+) -> Iterator[Rejection]:
+    """One record per subject, all for the same reason."""
+    for subject, parent in subjects:
+        yield Rejection(stage=stage, reason=reason, subject=subject, parent=parent, detail=detail)
+
+
+def rejection(stage: Stage, subject: Subject, rejected: Rejected) -> Rejection:
+    """The record of a rejection that was raised."""
+    return next(rejections(stage, [subject], rejected.reason, rejected.detail))

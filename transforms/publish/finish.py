@@ -1,0 +1,109 @@
+"""The last step: index, rejections, card, rewards and manifest, once all shards are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import schemas.rewards
+from schemas.base import SCHEMA_VERSION
+from schemas.rejection import Rejection, Stage
+from transforms.publish.card import CardEntry, CardFacts, render_card
+from transforms.publish.files import write_bytes, write_text
+from transforms.publish.index import IndexEntry, index_table, rejected_table, write_parquet
+from transforms.publish.manifest import (
+    CARD_FILE,
+    INDEX_FILE,
+    MANIFEST_FILE,
+    REJECTED_FILE,
+    REWARDS_FILE,
+    FunnelStage,
+    Manifest,
+    ShardEntry,
+    funnel_faults,
+    funnel_stage,
+    portable_config,
+)
+from transforms.publish.shards import ShardInfo
+
+TITLE = "Video reasoning data made with proofreel"
+
+
+class ConservationError(Exception):
+    """Something vanished or doubled on the way: law 1 is broken, the dataset is not published."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the manifest and the card say of the run as a whole."""
+
+    proofreel_version: str
+    seed: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    prompts: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def make_funnel(
+    entered: Mapping[Stage, int], out: Mapping[Stage, int], rejections: Iterable[Rejection]
+) -> list[FunnelStage]:
+    """The funnel of the stages in order. Raises ConservationError, naming stage and numbers."""
+    by_stage: dict[Stage, list[Rejection]] = {stage: [] for stage in Stage}
+    for rejection in rejections:
+        by_stage[rejection.stage].append(rejection)
+    funnel = [
+        funnel_stage(stage, entered.get(stage, 0), out.get(stage, 0), by_stage[stage])
+        for stage in Stage
+    ]
+    faults = funnel_faults(funnel)
+    if faults:
+        raise ConservationError("; ".join(f"{where}: {what}" for where, what in faults))
+    return funnel
+
+
+def finish_dataset(
+    folder: Path,
+    facts: RunFacts,
+    funnel: Sequence[FunnelStage],
+    shards: Iterable[ShardInfo],
+    index_entries: Iterable[IndexEntry],
+    card_entries: Iterable[CardEntry],
+    rejections: Iterable[Rejection],
+) -> Manifest:
+    """Write everything beside the shards into `folder`; the manifest last."""
+    written = sorted(shards, key=lambda shard: shard.path)
+    entries = tuple(ShardEntry(**shard.model_dump(exclude={"entries"})) for shard in written)
+    config = portable_config(facts.config)
+    card = CardFacts(
+        title=TITLE,
+        proofreel_version=facts.proofreel_version,
+        config=config,
+        versions=facts.versions,
+        shards=entries,
+        funnel=tuple(funnel),
+        prompts=facts.prompts,
+        notes=facts.notes,
+    )
+    rewards = Path(schemas.rewards.__file__).read_bytes()
+    files = {
+        INDEX_FILE: write_parquet(index_table(index_entries, written), folder / INDEX_FILE),
+        REJECTED_FILE: write_parquet(rejected_table(rejections), folder / REJECTED_FILE),
+        CARD_FILE: write_text(folder / CARD_FILE, render_card(card, card_entries)),
+        REWARDS_FILE: write_bytes(folder / REWARDS_FILE, rewards),
+    }
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        proofreel_version=facts.proofreel_version,
+        seed=facts.seed,
+        config=config,
+        versions=facts.versions,
+        shards=list(entries),
+        funnel=list(funnel),
+        files=files,
+        notes=list(facts.notes),
+    )
+    write_text(folder / MANIFEST_FILE, manifest.to_text())
+    return manifest
