@@ -27,6 +27,7 @@ MOTION_SPEED = 0.05
 MOTION_STEADINESS = 0.75
 MOTION_AXIS_RATIO = 2.5
 TIME_TOLERANCE_S = 0.25
+MIN_SHOTS_TO_ORDER, MAX_SHOTS_TO_ORDER = 3, 4
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 DIRECTIONS = ("to the left", "to the right", "upwards", "downwards")
@@ -165,7 +166,7 @@ _EXTREMES: dict[
         lambda shot: f"has a mean brightness of {shot.brightness:.2f}",
     ),
     "longest": (
-        "the longest shot without a cut",
+        "the longest uninterrupted shot",
         lambda shot: shot.duration_s,
         LENGTH_MARGIN_S,
         lambda shot: f"lasts {shot.duration_s:.2f} seconds",
@@ -175,14 +176,10 @@ _EXTREMES: dict[
 
 def _propose_extreme(observation: Observation, seed: str) -> list[Question]:
     found = []
-    for what, (words, value, margin, _) in _EXTREMES.items():
-        ranked = sorted(observation.shots, key=value, reverse=True)
-        if (
-            len(ranked) > 2
-            and _roomy(observation)
-            and ranked[0].duration_s >= MIN_SHOT_S
-            and value(ranked[0]) - value(ranked[1]) >= margin
-        ):
+    if len(observation.shots) < 3 or not _roomy(observation):
+        return []
+    for what, (words, *_) in _EXTREMES.items():
+        if _stands_out(observation, what) is not None:
             text = f"During which time span is {words} of the clip on screen?"
             spec = {"family": "extreme", "what": what}
             found.append(Question(TaskKind.TEMPORAL_GROUNDING, text, spec))
@@ -198,53 +195,74 @@ def _solve_extreme(observation: Observation, spec: Spec, options: Sequence[str])
     return Solution(answer, steps, (_segment(words, best),))
 
 
-# Shots told apart by their colour
+# Shots told apart by what stands out in them
 
 
 def _mostly(observation: Observation, color: str) -> ShotFacts | None:
     """The one shot that is mostly of this colour, if it stands out from all others."""
     ranked = sorted(observation.shots, key=lambda shot: shot.share(color), reverse=True)
-    first, second = ranked[0], ranked[1] if len(ranked) > 1 else None
+    first, second = ranked[0], ranked[1]
     if first.share(color) < COLOR_SHARE or first.duration_s < MIN_SHOT_S:
         return None
-    if second is not None and first.share(color) - second.share(color) < COLOR_MARGIN:
+    if first.share(color) - second.share(color) < COLOR_MARGIN:
         return None
     return first
+
+
+def _stands_out(observation: Observation, what: str) -> ShotFacts | None:
+    """The one shot with the most of what is asked for, if it is so by a margin."""
+    _, value, margin, _ = _EXTREMES[what]
+    ranked = sorted(observation.shots, key=value, reverse=True)
+    clear = value(ranked[0]) - value(ranked[1]) >= margin
+    return ranked[0] if clear and ranked[0].duration_s >= MIN_SHOT_S else None
+
+
+_MOSTLY = "the shot that is mostly "
 
 
 def _propose_order(observation: Observation, seed: str) -> list[Question]:
     if not _roomy(observation):
         return []
+    named = [(_EXTREMES[what][0], _stands_out(observation, what)) for what in _EXTREMES]
+    named += [(_MOSTLY + color, _mostly(observation, color)) for color in COLOR_NAMES]
     found: dict[str, ShotFacts] = {}
-    for color in COLOR_NAMES:
-        shot = _mostly(observation, color)
+    for words, shot in sorted(named, key=lambda one: unit_interval(seed, one[0])):
         if shot is not None and shot not in found.values():
-            found[color] = shot
-    if len(found) < 3:
+            found[words] = shot
+    if len(found) < MIN_SHOTS_TO_ORDER:
         return []
-    colors = sorted(found, key=lambda color: -found[color].share(color))[:4]
-    options = tuple(f"the shot that is mostly {color}" for color in colors)
-    text = "In which order do these shots appear?"
+    options = tuple(list(found)[:MAX_SHOTS_TO_ORDER])
+    text = "In which order do these shots of the clip appear?"
     return [Question(TaskKind.ORDERING, text, {"family": "order"}, options)]
 
 
 def _solve_order(observation: Observation, spec: Spec, options: Sequence[str]) -> Solution:
-    placed = []
-    for letter, option in zip(OPTION_LETTERS, options, strict=False):
-        color = option.rsplit(" ", 1)[-1]
-        shot = max(observation.shots, key=lambda shot: shot.share(color))
-        placed.append((shot.start_s, letter, option, shot, shot.share(color)))
-    placed.sort()
+    placed = sorted(
+        (*_described(observation, option), letter, option)
+        for letter, option in zip(OPTION_LETTERS, options, strict=False)
+    )
     if len({start_s for start_s, *_ in placed}) < len(placed):
         raise CannotSolveError("one shot fits two of the options")
     steps = tuple(
-        f"{option[0].upper()}{option[1:]} ({share:.0%} of the picture) is on screen "
-        f"from {span_text(shot.start_s, shot.end_s)}."
-        for _, _, option, shot, share in placed
+        f"{option[0].upper()}{option[1:]} {facts} and is on screen from {span_text(start_s, end_s)}."
+        for start_s, end_s, facts, _, option in placed
     )
-    answer = ",".join(letter for _, letter, *_ in placed)
-    segments = tuple(_segment(option, shot) for _, _, option, shot, _ in placed)
+    answer = ",".join(letter for *_, letter, _ in placed)
+    segments = tuple((option, start_s, end_s) for start_s, end_s, _, _, option in placed)
     return Solution(answer, (*steps, f"So the order is {answer.replace(',', ', ')}."), segments)
+
+
+def _described(observation: Observation, option: str) -> tuple[float, float, str]:
+    """Start and end of the shot that an option describes, and what was measured in it."""
+    for words, value, _, say in _EXTREMES.values():
+        if option == words:
+            shot = max(observation.shots, key=value)
+            return shot.start_s, shot.end_s, say(shot)
+    color = option.removeprefix(_MOSTLY)
+    if color not in COLOR_NAMES:
+        raise CannotSolveError(f"{option!r} can't be measured")
+    shot = max(observation.shots, key=lambda shot: shot.share(color))
+    return shot.start_s, shot.end_s, f"fills {shot.share(color):.0%} of the picture with {color}"
 
 
 _PLACES: dict[str, tuple[str, Callable[[Observation], ShotFacts]]] = {
@@ -275,7 +293,8 @@ def _propose_color(observation: Observation, seed: str) -> list[Question]:
         shot = pick(observation)
         ranked = sorted(shot.colors, reverse=True)
         clear = ranked[0] >= COLOR_SHARE and ranked[0] - ranked[1] >= COLOR_MARGIN
-        if clear and shot.duration_s >= MIN_SHOT_S:
+        # Gray is the usual answer, so it could be guessed without a look.
+        if clear and shot.main_color != "gray" and shot.duration_s >= MIN_SHOT_S:
             # Wrong options must be wrong: colours that hardly occur in the shot.
             rare = [name for name in COLOR_NAMES if shot.share(name) < 0.05]
             wrong = sorted(rare, key=lambda name: unit_interval(seed, place, name))[:3]
@@ -357,8 +376,7 @@ def _propose_brighter(observation: Observation, seed: str) -> list[Question]:
     if not (_roomy(observation) and clear and min(first.duration_s, last.duration_s) >= MIN_SHOT_S):
         return []
     text = "Which shot is brighter overall: the first or the last of the clip?"
-    options = (*_FIRST_LAST, "both are equally bright")
-    return [Question(TaskKind.MCQ, text, {"family": "brighter"}, options)]
+    return [Question(TaskKind.MCQ, text, {"family": "brighter"}, _FIRST_LAST)]
 
 
 def _solve_brighter(observation: Observation, spec: Spec, options: Sequence[str]) -> Solution:

@@ -250,7 +250,8 @@ class OpenAITeacher:
         if asked_s >= 0:
             return min(asked_s, self.settings.timeout_s)
         # Jitter: many workers that were turned away together should not come back together.
-        return tenacity.wait_exponential_jitter(FIRST_WAIT_S, LONGEST_WAIT_S)(state)
+        backed_off = tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+        return (backed_off + tenacity.wait_random(0, FIRST_WAIT_S))(state)
 
     def _send_once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         assert self._client is not None
