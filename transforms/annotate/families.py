@@ -244,7 +244,8 @@ def _solve_order(observation: Observation, spec: Spec, options: Sequence[str]) -
     if len({start_s for start_s, *_ in placed}) < len(placed):
         raise CannotSolveError("one shot fits two of the options")
     steps = tuple(
-        f"{option[0].upper()}{option[1:]} {facts} and is on screen from {span_text(start_s, end_s)}."
+        f"{option[0].upper()}{option[1:]} {facts} and is on screen "
+        f"from {span_text(start_s, end_s)}."
         for start_s, end_s, facts, _, option in placed
     )
     answer = ",".join(letter for *_, letter, _ in placed)
