@@ -32,7 +32,7 @@ from transforms.video.media_process import ffmpeg_version
 
 VERSIONED = (
     *("av", "numpy", "open_clip_torch", "opencv-python-headless", "pyarrow", "pydantic"),
-    *("scenedetect", "torch"),
+    *("scenedetect-headless", "torch"),
 )
 """Packages whose version can change what a run gives."""
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
-from apache_beam.ml.inference.base import ModelHandler
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.case import PlannedClip
 from transforms.memo import Entry, MemoStore
 from transforms.video.analyse import sampled_frames
 from transforms.video.decode import SAMPLE_SHORT_SIDE_PX
+
+if TYPE_CHECKING:
+    import torch
+
+# torch takes seconds to import, so only what runs a model imports it.
 
 VERSION = "1"
 FEATURE_FILE = "feature.arrow"
@@ -79,14 +82,16 @@ class ClipModel:
     center: Vectors | None
     """Mean embedding of noise, taken off when weights are random (see `_center`)."""
 
-    @torch.inference_mode()
     def embed(self, frames: npt.NDArray[np.uint8]) -> Vectors:
         """Unit vectors (n, d) of RGB pictures (n, h, w, 3)."""
-        pixels = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).to(torch.float32)
-        mean = torch.tensor(CLIP_MEAN, device=self.device).view(1, 3, 1, 1)
-        std = torch.tensor(CLIP_STD, device=self.device).view(1, 3, 1, 1)
-        pixels = ((pixels / 255.0 - mean) / std).to(self.dtype)
-        found = self.encoder.encode_image(pixels).float().cpu().numpy()
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float()
+            mean = torch.tensor(CLIP_MEAN, device=self.device).view(1, 3, 1, 1)
+            std = torch.tensor(CLIP_STD, device=self.device).view(1, 3, 1, 1)
+            pixels = ((pixels / 255.0 - mean) / std).to(self.dtype)
+            found = self.encoder.encode_image(pixels).float().cpu().numpy()
         if self.center is not None:
             found = found - self.center
         return _unit(found)
@@ -119,6 +124,7 @@ _LOADING = threading.Lock()
 @functools.cache
 def _load(model: str, pretrained: str) -> ClipModel:
     import open_clip
+    import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     fast_bf16 = device == "cuda" or _cpu_has_bf16()
@@ -147,6 +153,8 @@ def _load(model: str, pretrained: str) -> ClipModel:
 
 def _cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 itself; without that, bf16 is slower than fp32."""
+    import torch
+
     capability = torch.cpu.get_capabilities()
     return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
 
@@ -157,6 +165,8 @@ def _center(model: ClipModel) -> Vectors:
     A network with random weights maps all pictures into a narrow cone: any two look alike. Seen
     from the middle of the cone they point in different directions.
     """
+    import torch
+
     generator = np.random.default_rng(0)
     shape = (model.size_px, model.size_px, 3)
     noise = [generator.integers(0, 256, shape, np.uint8) for _ in range(8)]
@@ -268,46 +278,15 @@ def load_pictures(planned: PlannedClip, store: MemoStore) -> ClipPictures:
     )
 
 
-class LazyModel:
-    """Loads the encoder when the first clip asks for it.
+def embed_clips(batch: Sequence[ClipPictures], encoder: ClipModel) -> list[Embedded]:
+    """Embeddings of several clips at once; when that fails, of each by itself.
 
-    So a rerun that finds all features stored spends no seconds on weights.
+    So a failure costs only the clip that brings it about.
     """
-
-    def __init__(self, settings: FeatureSettings) -> None:
-        self._settings = settings
-
-    def get(self) -> ClipModel:
-        return load_model(self._settings)
-
-
-class ClipEmbedder(ModelHandler[ClipPictures, Embedded, LazyModel]):
-    """RunInference's handler: clips in, frame embeddings out; one model per worker.
-
-    When a batch fails, its clips are tried one by one, so that a failure costs only its own clip.
-    """
-
-    def __init__(self, settings: FeatureSettings) -> None:
-        super().__init__()
-        self._settings = settings
-
-    def load_model(self) -> LazyModel:
-        return LazyModel(self._settings)
-
-    def run_inference(
-        self,
-        batch: Sequence[ClipPictures],
-        model: LazyModel,
-        inference_args: Mapping[str, Any] | None = None,
-    ) -> Iterable[Embedded]:
-        encoder = model.get()
-        try:
-            return _embed(batch, encoder)
-        except Exception:  # noqa: BLE001 - whatever it was, the clip that brings it up is told
-            return [found for clip in batch for found in _embed_alone(clip, encoder)]
-
-    def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        return {"min_batch_size": 1, "max_batch_size": CLIPS_PER_BATCH}
+    try:
+        return _embed(batch, encoder)
+    except Exception:  # noqa: BLE001 - whatever it was, the clip that brings it up is told
+        return [found for clip in batch for found in _embed_alone(clip, encoder)]
 
 
 def _embed(batch: Sequence[ClipPictures], encoder: ClipModel) -> list[Embedded]:

@@ -8,13 +8,11 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.ml.inference.base import RunInference
 
 from schemas.case import PlannedClip
 from schemas.rejection import Reason, Rejection, Stage
 from transforms.features.embed import (
     FEATURE_FILE,
-    ClipEmbedder,
     Embedded,
     FeatureSettings,
     Vectors,
@@ -59,6 +57,11 @@ class RejectNearDuplicates(beam.PTransform):
         self._store = store
 
     def expand(self, planned: beam.PCollection) -> dict[str, beam.PCollection]:
+        # These import torch, which takes seconds: only a run with features pays for it.
+        from apache_beam.ml.inference.base import RunInference
+
+        from transforms.features.handler import ClipEmbedder
+
         looked_up = planned | "LookUp" >> beam.ParDo(
             _LookUp(self._features, self._store)
         ).with_outputs(MISSING, main=OUT)

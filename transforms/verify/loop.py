@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,9 +118,11 @@ class Verifier:
     def __call__(self, answered: Answered) -> Outcome[Case]:
         case = answered.case
         gold = self.gold(case, answered.rollouts)
+        spec = json.loads(case.task.spec_json)
         observation = None
-        if case.task.spec_json != "{}":
-            observation = remeasured(case.scene.media, self.store)
+        if spec:
+            motion = spec.get("family") == "motion"
+            observation = remeasured(case.scene.media, self.store, motion=motion)
         attempts = list(case.attempts)
         rejections = []
         for rollout in answered.rollouts:

@@ -1,16 +1,15 @@
 """Measure a published mp4 anew, by other means than those the teacher saw.
 
 The teacher's numbers come from the source video at 96x54 pixels: HSV differences, HSV colour
-names, phase correlation. Here the clip's own mp4 is decoded at 192 pixels width: cuts come from
-Lab histograms of a grid of blocks, colours from the nearest of a set of reference colours in Lab,
-motion from dense optical flow. The result has the form of a frame table, so the same questions
-can be answered from it.
+names, phase correlation. Here the clip's own mp4 is decoded: cuts come from Lab histograms of a
+grid of blocks, colours from the nearest of a set of reference colours in Lab, motion from dense
+optical flow. The result has the form of a frame table, so the same questions can be answered.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -24,10 +23,13 @@ from transforms.annotate.observe import Observation, Rows, observe
 from transforms.memo import MemoStore
 from transforms.video.measures import COLOR_NAMES, read_rows, write_table
 
-VERSION = "1"
+VERSION = "2"
 TABLE_FILE = "table.arrow"
-WIDTH_PX = 192
+WIDTH_PX = 112
 BLOCKS = 3
+COLOR_STEP_S = 0.15
+"""Colours and brightness change slowly, apart from cuts; the frames between take the last value."""
+FLOW_WIDTH_PX = 192
 FLOW_STEP_S = 0.2
 CUT_SCORE = 0.42
 """Hellinger distance of block histograms: 0 = the same colours in the same places, 1 = none."""
@@ -54,52 +56,54 @@ REFERENCE_COLORS: dict[str, tuple[tuple[int, int, int], ...]] = {
 
 Frames = npt.NDArray[np.uint8]
 
-_SCHEMA = pa.schema(
+_LOOK_SCHEMA = pa.schema(
     [
         ("time_s", pa.float64()),
         ("shot_score", pa.float32()),
         ("luma", pa.float32()),
         ("colors", pa.list_(pa.float32(), len(COLOR_NAMES))),
-        ("motion_x", pa.float32()),
-        ("motion_y", pa.float32()),
     ]
 )
+_MOTION_SCHEMA = pa.schema([("motion_x", pa.float32()), ("motion_y", pa.float32())])
 
 
-def remeasured(media: Media, store: MemoStore) -> Observation:
-    """What the published mp4 shows, measured once per mp4."""
-    entry = store.entry("remeasure", VERSION, media.sha256)
+def remeasured(media: Media, store: MemoStore, *, motion: bool) -> Observation:
+    """What the published mp4 shows, measured once per mp4; motion, which costs most, if asked."""
+    rows = dict(_stored(media, store, "look", measure_look))
+    if motion:
+        rows |= _stored(media, store, "motion", measure_motion)
+    else:
+        rows |= {name: np.full(media.num_frames, np.nan) for name in _MOTION_SCHEMA.names}
+    return observe(rows, rows["time_s"], cut_rows(rows), media.duration_s)
+
+
+def _stored(media: Media, store: MemoStore, what: str, measure: Callable[[Path], pa.Table]) -> Rows:
+    entry = store.entry("remeasure", VERSION, what, media.sha256)
     if entry.get() is None:
         with entry.building() as folder:
-            write_table(measure_mp4(store.path(media.ref)), folder / TABLE_FILE)
+            write_table(measure(store.path(media.ref)), folder / TABLE_FILE)
             entry.finish(folder, {})
-    rows = read_rows(store.path(entry.ref(TABLE_FILE)), 0, media.num_frames)
-    starts = cut_rows(rows)
-    return observe(rows, rows["time_s"], starts, media.duration_s)
+    return read_rows(store.path(entry.ref(TABLE_FILE)), 0, media.num_frames)
 
 
-def measure_mp4(path: Path) -> pa.Table:
-    """The frame table of an mp4 of ours (our encoder wrote it, so it is decoded in process)."""
-    times, scores, lumas, colors, motions = [], [], [], [], []
+def measure_look(path: Path) -> pa.Table:
+    """Cut scores, brightness and colours of an mp4 of ours, one row per frame."""
+    times, scores, lumas, colors = [], [], [], []
     before: npt.NDArray[np.float32] | None = None
-    flow_from: tuple[float, Frames] | None = None
-    for time_s, bgr in _frames(path):
+    looked_s = -np.inf
+    for time_s, bgr in _frames(path, WIDTH_PX):
         lab = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2LAB), np.uint8)
         histogram = block_histograms(lab)
-        times.append(time_s)
-        scores.append(0.0 if before is None else hellinger(before, histogram))
+        score = 0.0 if before is None else hellinger(before, histogram)
         before = histogram
-        # Lab lightness, not luma: brightness is only compared with brightness of this table.
-        lumas.append(lab[..., 0].mean() / 255.0)
-        colors.append(nearest_color_shares(lab))
-        gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
-        motion = (np.nan, np.nan)
-        if flow_from is None:
-            flow_from = (time_s, gray)
-        elif time_s - flow_from[0] >= FLOW_STEP_S - 1e-6:
-            motion = dominant_motion(flow_from[1], gray, time_s - flow_from[0])
-            flow_from = (time_s, gray)
-        motions.append(motion)
+        if time_s - looked_s >= COLOR_STEP_S - 1e-6 or score >= CUT_SCORE:
+            # Lab lightness, not luma: it is only compared with itself.
+            luma, shares = lab[..., 0].mean() / 255.0, nearest_color_shares(lab)
+            looked_s = time_s
+        times.append(time_s)
+        scores.append(score)
+        lumas.append(luma)
+        colors.append(shares)
     flat = pa.array(np.concatenate(colors).astype(np.float32))
     return pa.Table.from_arrays(
         [
@@ -107,34 +111,62 @@ def measure_mp4(path: Path) -> pa.Table:
             pa.array(np.array(scores, np.float32)),
             pa.array(np.array(lumas, np.float32)),
             pa.FixedSizeListArray.from_arrays(flat, len(COLOR_NAMES)),
-            pa.array(np.array([x for x, _ in motions], np.float32)),
-            pa.array(np.array([y for _, y in motions], np.float32)),
         ],
-        schema=_SCHEMA,
+        schema=_LOOK_SCHEMA,
     )
 
 
-def _frames(path: Path) -> Iterator[tuple[float, Frames]]:
+def measure_motion(path: Path) -> pa.Table:
+    """Dominant motion of an mp4 of ours, one row per frame; NaN on frames in between."""
+    motions: list[tuple[float, float]] = []
+    flow_from: tuple[float, Frames] | None = None
+    for time_s, bgr in _frames(path, FLOW_WIDTH_PX):
+        motion = (np.nan, np.nan)
+        if flow_from is None or time_s - flow_from[0] >= FLOW_STEP_S - 1e-6:
+            gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
+            if flow_from is not None:
+                motion = dominant_motion(flow_from[1], gray, time_s - flow_from[0])
+            flow_from = (time_s, gray)
+        motions.append(motion)
+    columns = np.array(motions, np.float32)
+    return pa.Table.from_arrays(
+        [pa.array(columns[:, 0]), pa.array(columns[:, 1])], schema=_MOTION_SCHEMA
+    )
+
+
+def _frames(path: Path, width_px: int) -> Iterator[tuple[float, Frames]]:
+    """Frames of an mp4 that our encoder wrote, so it is decoded in process."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"
-        height = max(2, round(WIDTH_PX * stream.height / stream.width / 2) * 2)
+        height = max(2, round(width_px * stream.height / stream.width / 2) * 2)
         for frame in container.decode(stream):
-            bgr = frame.reformat(width=WIDTH_PX, height=height, format="bgr24").to_ndarray()
+            bgr = frame.reformat(width=width_px, height=height, format="bgr24").to_ndarray()
             yield float(frame.time), np.asarray(bgr, np.uint8)
+
+
+@functools.cache
+def _block_offsets(height: int, width: int) -> npt.NDArray[np.int32]:
+    """Where the histogram of each pixel's block begins."""
+    rows = np.minimum(np.arange(height) * BLOCKS // height, BLOCKS - 1)
+    columns = np.minimum(np.arange(width) * BLOCKS // width, BLOCKS - 1)
+    block = rows[:, None] * BLOCKS + columns[None, :]
+    offsets: npt.NDArray[np.int32] = (block * 512).astype(np.int32)
+    return offsets
+
+
+@functools.cache
+def _axis_steps() -> npt.NDArray[np.int32]:
+    """Histogram step of each value of a and b, which only fill the middle half in real pictures."""
+    steps: npt.NDArray[np.int32] = np.clip((np.arange(256) - 64) >> 4, 0, 7).astype(np.int32)
+    return steps
 
 
 def block_histograms(lab: Frames) -> npt.NDArray[np.float32]:
     """Square roots of the Lab histograms (8x8x8) of a 3x3 grid: (9, 512)."""
-    height, width = lab.shape[:2]
-    rows = np.minimum(np.arange(height) * BLOCKS // height, BLOCKS - 1)
-    columns = np.minimum(np.arange(width) * BLOCKS // width, BLOCKS - 1)
-    block = rows[:, None] * BLOCKS + columns[None, :]
-    wide = lab.astype(np.int32)
-    # Lightness in 8 steps; a and b only take the middle half of their range in real pictures.
-    a = np.clip((wide[..., 1] - 64) >> 4, 0, 7)
-    b = np.clip((wide[..., 2] - 64) >> 4, 0, 7)
-    index = block * 512 + (wide[..., 0] >> 5) * 64 + a * 8 + b
+    steps = _axis_steps()
+    index = _block_offsets(*lab.shape[:2]) + (lab[..., 0] >> 5).astype(np.int32) * 64
+    index += steps[lab[..., 1]] * 8 + steps[lab[..., 2]]
     counts = np.bincount(index.reshape(-1), minlength=BLOCKS * BLOCKS * 512)
     counts = counts.reshape(BLOCKS * BLOCKS, 512).astype(np.float32)
     roots: npt.NDArray[np.float32] = np.sqrt(counts / counts.sum(axis=1, keepdims=True))
