@@ -60,6 +60,11 @@ class Media(Record):
     duration_s: float
     has_audio: bool
 
+    @property
+    def half_frame_s(self) -> float:
+        """How far past the end a time may lie and still mean the end: rounding, no more."""
+        return self.fps_den / self.fps_num / 2
+
 
 def clip_id(video_id: str, start_s: float, end_s: float) -> str:
     """Id of a clip, from its video and its span (microseconds)."""

@@ -30,6 +30,8 @@ TIME_TOLERANCE_S = 0.25
 MIN_SHOTS_TO_ORDER, MAX_SHOTS_TO_ORDER = 3, 4
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+ONLY_CUT, LAST_CUT = 0, -1
+"""Cuts that a question does not count; whether one is the last hangs on all that come after."""
 DIRECTIONS = ("to the left", "to the right", "upwards", "downwards")
 Spec = Mapping[str, Any]
 
@@ -126,9 +128,12 @@ def _propose_cut_time(observation: Observation, seed: str) -> list[Question]:
         return []
     number = int(unit_interval(seed, "cut_time") * len(cuts)) + 1
     if len(cuts) == 1:
+        number = ONLY_CUT
         text = "At how many seconds into the clip does the picture cut to another shot?"
     else:
-        which = "last" if number == len(cuts) else ORDINALS[number - 1]
+        which = ORDINALS[number - 1]
+        if number == len(cuts):
+            number, which = LAST_CUT, "last"
         text = f"At how many seconds into the clip does the {which} cut to another shot happen?"
     spec = {"family": "cut_time", "number": number}
     return [Question(TaskKind.NUMBER, text, spec, tolerance=TIME_TOLERANCE_S)]
@@ -136,6 +141,10 @@ def _propose_cut_time(observation: Observation, seed: str) -> list[Question]:
 
 def _solve_cut_time(observation: Observation, spec: Spec, options: Sequence[str]) -> Solution:
     cuts, number = observation.cut_times_s, int(spec["number"])
+    if number == ONLY_CUT and len(cuts) != 1:
+        raise CannotSolveError(f"{len(cuts)} cuts, the question is about the only one")
+    if number in (ONLY_CUT, LAST_CUT):
+        number = max(1, len(cuts))
     if number > len(cuts):
         raise CannotSolveError(f"{len(cuts)} cuts, the question asks for cut {number}")
     steps = [
@@ -295,9 +304,10 @@ def _propose_color(observation: Observation, seed: str) -> list[Question]:
         ranked = sorted(shot.colors, reverse=True)
         clear = ranked[0] >= COLOR_SHARE and ranked[0] - ranked[1] >= COLOR_MARGIN
         # Gray is the usual answer, so it could be guessed without a look.
+        # Wrong options must be wrong: colours that hardly occur in the shot.
+        rare = [name for name in COLOR_NAMES if shot.share(name) < 0.05]
+        clear = clear and len(rare) >= 3
         if clear and shot.main_color != "gray" and shot.duration_s >= MIN_SHOT_S:
-            # Wrong options must be wrong: colours that hardly occur in the shot.
-            rare = [name for name in COLOR_NAMES if shot.share(name) < 0.05]
             wrong = sorted(rare, key=lambda name: unit_interval(seed, place, name))[:3]
             options = (shot.main_color, *wrong)
             text = f"Which colour fills the largest part of the picture in {words}?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, TypeVar
 
@@ -87,11 +86,7 @@ def read_reply(text: str, model: type[Model]) -> Model:
         raise Rejected(Reason.BAD_REPLY, f"{len(text)} characters, more than {MAX_REPLY_CHARS}")
     fenced = _FENCE.match(text)
     try:
-        value = json.loads(fenced[1] if fenced else text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise Rejected(Reason.BAD_REPLY, f"not JSON: {error}") from error
-    try:
-        return model.model_validate(value)
+        return model.model_validate_json(fenced[1] if fenced else text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "reply"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -67,8 +68,11 @@ def proposed_task(proposed: ProposedTask, scene: Scene, seed: int) -> Task:
                 f"evidence {start_s} to {end_s} s is not within the clip's {duration_s} s",
             )
     gold = make_answer(proposed.kind, proposed.answer, proposed.options, proposed.tolerance)
-    if gold.kind is TaskKind.FREE_TEXT and gold.text.casefold() in question.casefold():
+    _demand_inside(gold, scene)
+    if gold.kind is TaskKind.FREE_TEXT and _holds_words(question, gold.text):
         raise Rejected(Reason.BAD_TASK, f"the question gives the answer away: {question}")
+    if gold.kind is TaskKind.NUMBER and 0.0 <= abs(float(gold.text)) <= gold.tolerance:
+        raise Rejected(Reason.BAD_TASK, f"tolerance {gold.tolerance} is as large as the answer")
     options = gold.options
     if proposed.kind in CHOICE_KINDS:
         gold, options = _shuffled(gold, f"{seed}-{scene.clip.id}-{question}")
@@ -83,6 +87,24 @@ def proposed_task(proposed: ProposedTask, scene: Scene, seed: int) -> Task:
         evidence_s=proposed.evidence,
         spec_json=canonical_json(spec),
     )
+
+
+def _demand_inside(gold: Answer, scene: Scene) -> None:
+    """Raise Rejected if the answer names a time that the clip does not have."""
+    end_s = scene.media.duration_s + scene.media.half_frame_s
+    for start, end in gold.intervals_s:
+        if not start < end <= end_s:
+            raise Rejected(
+                Reason.BAD_TASK,
+                f"the answer {start} to {end} s is not within the clip's "
+                f"{scene.media.duration_s} s",
+            )
+
+
+def _holds_words(text: str, words: str) -> bool:
+    """Whether a text holds these words as words, not as a part of others."""
+    wanted = re.escape(words.casefold())
+    return re.search(rf"(?<!\w){wanted}(?!\w)", text.casefold()) is not None
 
 
 def given_task(given: GivenQuestion, scene: Scene) -> Task:
@@ -106,6 +128,8 @@ def given_task(given: GivenQuestion, scene: Scene) -> Task:
     if not text and kind is TaskKind.TEMPORAL_GROUNDING:
         text = "; ".join(f"{start_s} to {end_s}" for start_s, end_s in spans)
     gold = make_answer(kind, text, given.options, -1.0) if text else None
+    if gold is not None:
+        _demand_inside(gold, scene)
     return Task(
         clip_id=scene.clip.id,
         kind=kind,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.case import Scene
+from schemas.clip import Media
 from schemas.rewards import (
     REWARD_FOR_KIND,
     cited_times_in,
@@ -75,7 +76,7 @@ class VerifySettings(BaseModel):
 
 _SUFFIX = {TaskKind.TEMPORAL_GROUNDING: "_iou", TaskKind.FREE_TEXT: "_text"}
 EDGE_S = 0.05
-"""Slack for times rounded to hundredths, and for the end of the last frame."""
+"""Slack for times in a text: rounded to hundredths, or the end of the last frame."""
 
 
 def reward_spec(answer: Answer) -> dict[str, float]:
@@ -101,7 +102,7 @@ def verify(
     """
     checks = [
         _format(rollout, thresholds),
-        _spans_inside(rollout, task, scene.media.duration_s, thresholds),
+        _spans_inside(rollout, task, scene.media, thresholds),
         _cited_times(rollout, scene.media.duration_s, thresholds),
         _ends_in_answer(rollout, thresholds),
     ]
@@ -130,11 +131,12 @@ def _format(rollout: Rollout, thresholds: Thresholds) -> Check:
     return _made("format", score, thresholds, detail)
 
 
-def _spans_inside(rollout: Rollout, task: Task, duration_s: float, thresholds: Thresholds) -> Check:
+def _spans_inside(rollout: Rollout, task: Task, media: Media, thresholds: Thresholds) -> Check:
     spans = [(segment.start_s, segment.end_s) for segment in rollout.segments]
     if task.kind is TaskKind.TEMPORAL_GROUNDING:
         spans += parse_intervals(rollout.answer_text)
-    end_s = duration_s + EDGE_S
+    # Spans are published, so they get no more slack than the check of a dataset gives them.
+    end_s = media.duration_s + media.half_frame_s
     good = [0.0 <= start < end <= end_s for start, end in spans]
     for box in rollout.boxes:
         left, top, right, bottom = box.xyxy_norm
@@ -144,7 +146,7 @@ def _spans_inside(rollout: Rollout, task: Task, duration_s: float, thresholds: T
         "spans_inside",
         _share(good),
         thresholds,
-        f"a cited span or box is not inside the clip, which lasts {duration_s:.2f} s",
+        f"a cited span or box is not inside the clip, which lasts {media.duration_s:.2f} s",
     )
 
 
