@@ -4,32 +4,43 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit bench clean setup test-vllm
+.PHONY: help setup demo test lint unit test-vllm docs bench clean
 
-setup: $(READY)
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+setup: $(READY)  ## the environment, in .venv
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "proofreel needs Python 3.11 or newer"'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
-demo: $(READY)
+demo: setup  ## the whole way on real video; result in demo-out/
 	$(BIN)/python bench/demo.py
 
-test: lint unit
+test: lint unit  ## linters, types and the tests that need no environment of their own
 
-lint: $(READY)
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+unit: setup
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-bench: $(READY)
+test-vllm: setup  ## the real vLLM engine on the CPU, in .venv-vllm
+	sh scripts/vllm_env.sh
+	.venv-vllm/bin/python -m pytest -m slow tests/slow
+
+docs: setup  ## the page of the configuration, from its schema
+	$(BIN)/python -m pipelines.config > docs/configuration.md
+
+bench: setup  ## proofreel against plain ffmpeg
 	$(BIN)/python bench/curate.py
+	$(BIN)/python bench/curate.py --memory
 
 clean:
-	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-vllm demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

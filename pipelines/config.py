@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,8 +39,13 @@ class Config(BaseModel):
     publish: PublishSettings = Field(default_factory=PublishSettings)
 
     def resolved(self) -> dict[str, Any]:
-        """Every key with its value, as it is stored with the dataset."""
-        return self.model_dump(mode="json")
+        """Every key with its value, as it is stored with the dataset; no password of a URL."""
+        values = self.model_dump(mode="json")
+        url = urlsplit(self.teacher.url)
+        if url.username or url.password:
+            netloc = url.netloc.rpartition("@")[2]
+            values["teacher"]["url"] = urlunsplit(url._replace(netloc=netloc))
+        return values
 
 
 class ConfigError(Exception):
@@ -125,3 +132,49 @@ def _check_teacher(teacher: TeacherSettings) -> None:
         raise ConfigError("teacher.url: needed with teacher.kind openai, such as http://host/v1")
     if teacher.kind is not TeacherKind.MEASURE and not teacher.model:
         raise ConfigError(f"teacher.model: needed with teacher.kind {teacher.kind}")
+
+
+def reference() -> str:
+    """The table of all fields with defaults and meanings, as Markdown (docs/configuration.md)."""
+    lines: list[str] = []
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            lines += [f"## {name}", "", *_table(section), ""]
+        else:
+            lines += [f"## {name}", "", f"Default `{field.default}`. {field.description}", ""]
+    return "\n".join(lines)
+
+
+def _table(section: type[BaseModel], prefix: str = "") -> list[str]:
+    rows = [] if prefix else ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            rows += _table(inner, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True, validated_data={})
+        # The first line: after it YAML may put an end mark.
+        shown = yaml.safe_dump(_plain(default), default_flow_style=True, width=1_000).split("\n")[0]
+        rows.append(f"| `{prefix}{name}` | `{shown}` | {field.description} |")
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """A default as YAML knows it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return value.value if isinstance(value, Enum) else value
+
+
+PAGE_INTRODUCTION = """\
+# Configuration
+
+One YAML file with these sections, given as `--config FILE`; any field can be set with
+`--set section.field=value`. Unknown fields are errors. The reasons for the thresholds are in
+[thresholds](thresholds.md).
+"""
+
+if __name__ == "__main__":
+    print(PAGE_INTRODUCTION)
+    print(reference(), end="")

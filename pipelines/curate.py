@@ -69,6 +69,11 @@ class Curate(beam.PTransform):
         self._rejections.append(done[REJECTED])
         return done[OUT]
 
+    def _rejected_between(self, stage: Stage, rejected: Any) -> None:
+        """Rejections of a step that compares elements, and so comes after the stage's leg."""
+        self._rejections.append(rejected)
+        _ = rejected | f"Note{stage}" >> beam.Map(_note_rejected, stage, self._plan.progress)
+
     def _count_out(self, stage: Stage, elements: Any) -> None:
         label = f"Out{str(stage).capitalize()}{len(self._outs)}"
         self._outs.append(elements | label >> beam.Map(_one_of, str(stage)))
@@ -85,7 +90,7 @@ class Curate(beam.PTransform):
             | "BySha" >> beam.GroupBy(lambda video: video.id)
             | "KeepOne" >> beam.ParDo(_KeepOne()).with_outputs(REJECTED, main=OUT)
         )
-        self._rejections.append(kept[REJECTED])
+        self._rejected_between(Stage.INGEST, kept[REJECTED])
         self._count_out(Stage.INGEST, kept[OUT])
         return kept[OUT] | "Spread1" >> beam.Reshuffle()
 
@@ -103,7 +108,7 @@ class Curate(beam.PTransform):
             unique = chosen | "NearDuplicates" >> RejectNearDuplicates(
                 config.features, config.select, store
             )
-            self._rejections.append(unique[REJECTED])
+            self._rejected_between(Stage.SELECT, unique[REJECTED])
             chosen = unique[OUT]
         self._count_out(Stage.SELECT, chosen)
         grouped = (
@@ -225,6 +230,10 @@ class _KeepOne(beam.DoFn):
         yield video
         for rejection in rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+
+
+def _note_rejected(_: Rejection, stage: Stage, progress: ProgressLog) -> None:
+    progress.add(stage, entered=0, rejected=1)
 
 
 def _one_of(_: Any, stage: str) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from pipelines.config import Config
 from pipelines.curate import Curate, Plan
 from pipelines.display import ProgressDisplay
 from proofreel import __version__
-from schemas.rejection import Rejection
+from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from transforms.annotate.teacher import TeacherKind
 from transforms.annotate.teachers import make_teacher
@@ -130,6 +130,8 @@ def _run_pipeline(
     console: Console,
 ) -> None:
     runner, options = prepare(beam_arguments)
+    if refused:
+        plan.progress.add(Stage.INGEST, entered=len(refused), rejected=len(refused))
     display = ProgressDisplay(
         plan.progress, len(sources) + len(refused), plan.config.teacher.samples, console
     )

@@ -7,11 +7,12 @@ at all, whenever the process is killed. That is resumption, retry safety and rep
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,10 @@ class Entry:
         """The stored result, or None."""
         try:
             text = Path(self.root, self._ref, RESULT_FILE).read_text("utf-8")
-        except (FileNotFoundError, NotADirectoryError):
+            return json.loads(text)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            # ValueError: a machine that lost power can leave a file without its content.
             return None
-        return json.loads(text)
 
     def put(self, result: Any) -> None:
         """Store a result that has no files."""
@@ -93,7 +95,13 @@ class Entry:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.rename(place)
-        except OSError:
+        except OSError as error:
             # Another worker finished the same work first: same key, same content.
-            if not (place / RESULT_FILE).exists():
+            if self.get() is not None:
+                return
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
+            # What lies there is no entry: out of the way with it.
+            with self.building() as aside, suppress(FileNotFoundError):
+                place.rename(aside / "broken")
+            self.finish(folder, result)

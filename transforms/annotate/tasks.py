@@ -71,7 +71,7 @@ def proposed_task(proposed: ProposedTask, scene: Scene, seed: int) -> Task:
     _demand_inside(gold, scene)
     if gold.kind is TaskKind.FREE_TEXT and _holds_words(question, gold.text):
         raise Rejected(Reason.BAD_TASK, f"the question gives the answer away: {question}")
-    if gold.kind is TaskKind.NUMBER and 0.0 <= abs(float(gold.text)) <= gold.tolerance:
+    if gold.kind is TaskKind.NUMBER and 0.0 < gold.tolerance >= abs(float(gold.text)):
         raise Rejected(Reason.BAD_TASK, f"tolerance {gold.tolerance} is as large as the answer")
     options = gold.options
     if proposed.kind in CHOICE_KINDS:

@@ -63,16 +63,17 @@ def ask_stored(
     version = make_teacher(settings, store, shots).version()
     replies: dict[str, Reply] = {}
     missing: list[Request] = []
+    different = {request.id: request for request in requests}
     entries = {
-        request.id: store.entry("reply", version, settings.identity(), request.id)
-        for request in requests
+        request_id: store.entry("reply", version, settings.identity(), request_id)
+        for request_id in different
     }
-    for request in requests:
-        stored = entries[request.id].get()
+    for request_id, request in different.items():
+        stored = entries[request_id].get()
         if stored is None:
             missing.append(request)
         else:
-            replies[request.id] = Reply.model_validate(stored)
+            replies[request_id] = Reply.model_validate(stored)
     if missing:
         for reply in answers_by_id(open_teacher(settings, store, shots), missing):
             if not reply.error:

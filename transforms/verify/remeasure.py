@@ -23,7 +23,7 @@ from transforms.annotate.observe import Observation, Rows, observe
 from transforms.memo import MemoStore
 from transforms.video.measures import COLOR_NAMES, read_rows, write_table
 
-VERSION = "2"
+VERSION = "3"
 TABLE_FILE = "table.arrow"
 WIDTH_PX = 112
 BLOCKS = 3
@@ -141,8 +141,8 @@ def _frames(path: Path, width_px: int) -> Iterator[tuple[float, Frames]]:
         stream.thread_type = "SLICE"
         height = max(2, round(width_px * stream.height / stream.width / 2) * 2)
         for frame in container.decode(stream):
-            bgr = frame.reformat(width=width_px, height=height, format="bgr24").to_ndarray()
-            yield float(frame.time), np.asarray(bgr, np.uint8)
+            small = frame.reformat(width_px, height, "bgr24", interpolation="AREA")
+            yield float(frame.time), np.asarray(small.to_ndarray(), np.uint8)
 
 
 @functools.cache

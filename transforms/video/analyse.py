@@ -25,7 +25,7 @@ from transforms.video.measures import FrameMeasurer, sharpness, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
 from transforms.video.shots import make_scorer
 
-VERSION = "1"
+VERSION = "2"
 FRAMES_FILE = "frames.arrow"
 SAMPLES_FILE = "samples.arrow"
 JPEG_QUALITY = 92
@@ -90,13 +90,20 @@ def analyse(
     entry = store.entry("decode", VERSION, video.sha256, ffmpeg_version(), score_family, sample_fps)
     facts = entry.get()
     if facts is None:
-        facts = _decode(video, entry, score_family, sample_fps, limits.max_duration_s)
+        # Where the pass stopped at the limit, only that is remembered: a higher one decodes again.
+        too_long = store.entry("too_long", VERSION, video.sha256, limits.max_duration_s)
+        if too_long.get() is None:
+            facts = _decode(video, entry, score_family, sample_fps, limits.max_duration_s)
+        if facts is None:
+            too_long.put({})
+            raise Rejected(Reason.TOO_LONG, f"more than {limits.max_duration_s:g} s decode")
     return _decide(video, entry, facts, limits)
 
 
 def _decode(
     video: Video, entry: Entry, score_family: str, sample_fps: float, max_duration_s: float
 ) -> Any:
+    """The stored facts; None if there is more to decode than `max_duration_s`."""
     measurer = FrameMeasurer(make_scorer(score_family))
     times: list[npt.NDArray[np.float64]] = []
     with entry.building() as folder, SampleWriter(folder / SAMPLES_FILE) as samples:
@@ -114,19 +121,28 @@ def _decode(
             times.append(batch.times_s)
             measurer.add(batch)
             if batch.times_s[-1] - times[0][0] > max_duration_s:
-                break
+                return None
         samples.close()
         facts: dict[str, Any] = {"num_frames": 0}
         if times:
             write_table(measurer.table(), folder / FRAMES_FILE)
-            facts = _facts(np.concatenate(times), video.probe, decoding.truncation)
+            facts = _facts(np.concatenate(times), video.probe, decoding)
+        elif not Path(video.source.path).is_file():
+            raise Rejected(Reason.NOT_FOUND, "the file has vanished", lasting=False)
         entry.finish(folder, facts)
     return facts
 
 
-def _facts(times_s: npt.NDArray[np.float64], probe: Probe, complaint: str) -> dict[str, Any]:
+def _facts(
+    times_s: npt.NDArray[np.float64], probe: Probe, decoding: DecodePass
+) -> dict[str, Any]:
     rate, vfr = fit_frame_rate(times_s)
-    end_s = float(times_s[-1] + 1 / rate)
+    last_s = float(times_s[-1])
+    end_s = last_s + float(1 / rate)
+    # The last picture of slides or of a screen recording stands for longer than the others. It
+    # is believed as far as the stream's own claim goes.
+    said_s = min(last_s + decoding.last_duration_s, probe.claimed_duration_s)
+    end_s = max(end_s, said_s)
     return {
         "num_frames": len(times_s),
         "first_pts_s": float(times_s[0]),
@@ -134,8 +150,19 @@ def _facts(times_s: npt.NDArray[np.float64], probe: Probe, complaint: str) -> di
         "fps_num": rate.numerator,
         "fps_den": rate.denominator,
         "is_vfr": vfr,
-        "truncated": _missing_end(end_s, probe, complaint),
+        "truncated": _broken_off(len(times_s), decoding.left_out)
+        or _missing_end(end_s, probe, decoding.truncation),
     }
+
+
+def _broken_off(num_frames: int, left_out: int) -> str:
+    """What the frames after a break in the time stamps lose, in words, or nothing.
+
+    A few frames out of order are what a torn stream has where it was joined.
+    """
+    if left_out <= max(5, 0.05 * num_frames):
+        return ""
+    return f"{left_out} of {num_frames + left_out} frames come after a break in the time stamps"
 
 
 def _missing_end(end_s: float, probe: Probe, complaint: str) -> str:

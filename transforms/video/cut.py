@@ -8,7 +8,9 @@ time. Sound is decoded to samples on the same time line and cut to the sample.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -42,7 +44,7 @@ from transforms.video.media_process import (
     widen_pipe,
 )
 
-VERSION = "1"
+VERSION = "2"
 CLIP_FILE = "clip.mp4"
 ENCODER_THREADS = 2
 """Fixed: x264 writes other bytes with another number of threads."""
@@ -50,6 +52,7 @@ KEYFRAME_INTERVAL_S = 2
 AUDIO_RATE_HZ = 48_000
 AUDIO_CHANNELS = 2
 UNSPECIFIED = 2
+FULL_RANGE = 2
 
 
 class CutSettings(BaseModel):
@@ -122,12 +125,16 @@ def repeats(
     ticks, at least 1.
     """
     ticks = max(1, round((end_s - start_s) * rate))
+    places = (times_s - start_s) * float(rate)
     # Half a tick rounds up, not to even: a steady offset must not turn into a stutter.
-    slots = np.floor((times_s - start_s) * float(rate) + 0.5 + 1e-6).astype(int)
+    slots = np.floor(places + 0.5 + 1e-6).astype(int)
     slots[0] = 0
-    counts = np.diff(np.minimum(slots, ticks), append=ticks)
-    # Two frames on one tick: the earlier one gets 0, the later one keeps it.
-    return [int(count) for count in np.maximum(counts, 0)]
+    # Of several frames on one tick, the nearest keeps it.
+    by_nearness = np.lexsort((np.round(np.abs(places - slots), 4), slots))
+    shown = by_nearness[np.unique(slots[by_nearness], return_index=True)[1]]
+    counts = np.zeros(len(slots), int)
+    counts[shown] = np.diff(np.minimum(slots[shown], ticks), append=ticks)
+    return counts.tolist()
 
 
 def _cut_missing(
@@ -266,15 +273,21 @@ def _decode_command(video: Video, clips: Sequence[Clip], size: tuple[int, int]) 
         threads=DECODER_THREADS,
         copyts=None,
     )
+    # The scale filter stands there even where nothing is to be scaled: a stream may change its
+    # size on the way. Frames that fit go through it untouched.
+    full_range = probe.color_range == FULL_RANGE or probe.pix_fmt.startswith("yuvj")
+    to_tv = {"out_range": "tv"} if full_range else {}
     pictures = (
         source[str(probe.video_index)]
         .filter("select", wanted)
-        .filter("scale", size[0], size[1], flags="bicubic", out_range="tv")
+        .filter("scale", size[0], size[1], flags="bicubic", **to_tv)
         .filter("format", "yuv420p")
         .filter("showinfo", checksum=0)
     )
+    # ffmpeg counts `t` both from 0 and from the first frame that it hands over.
+    last_s = max(spans[-1][1], spans[-1][1] - spans[0][0]) + 1.0
     output = ffmpeg.output(
-        pictures, "pipe:1", format="rawvideo", fps_mode="passthrough", t=spans[-1][1] + 1.0
+        pictures, "pipe:1", format="rawvideo", fps_mode="passthrough", t=last_s
     ).global_args("-nostdin", "-hide_banner", "-loglevel", "repeat+info", "-nostats")
     return list(output.compile(cmd=ffmpeg_exe()))
 
@@ -302,6 +315,7 @@ def _decode_audio(video: Video, folder: Path, timeout_s: float) -> Path | None:
     with MediaProcess(output.compile(cmd=ffmpeg_exe()), timeout_s=timeout_s) as process:
         code = process.wait()
         process.raise_if_killed()
+        _raise_if_full(process)
     # Sound that can't be decoded is no reason to lose the pictures.
     if code != 0 or not file.exists() or file.stat().st_size == 0:
         return None
@@ -333,7 +347,15 @@ def _encode(
         code = encoder.wait()
         encoder.raise_if_killed()
         if code != 0:
+            _raise_if_full(encoder)
             raise Rejected(Reason.CUT_FAILED, encoder.complaint)
+
+
+def _raise_if_full(process: MediaProcess) -> None:
+    """Raise OSError if the process found the disk full: no fault of the video."""
+    words = os.strerror(errno.ENOSPC)
+    if words in process.complaint:
+        raise OSError(errno.ENOSPC, words)
 
 
 def _write_all(encoder: MediaProcess, frame: bytearray) -> None:

@@ -41,7 +41,10 @@ DECODER_THREADS = 2
 
 Frames = npt.NDArray[np.uint8]
 
-_INFO = re.compile(r"\[Parsed_showinfo_\d+ @ [^\]]+\] n: *\d+ pts: *(-?\d+|NOPTS) .* s:(\d+x\d+) ")
+_INFO = re.compile(
+    r"\[Parsed_showinfo_\d+ @ [^\]]+\] n: *\d+ pts: *(-?\d+|NOPTS) .*? duration: *(\d+) "
+    r".* s:(\d+x\d+) "
+)
 _TIME_BASE = re.compile(r"\[Parsed_showinfo_\d+ @ [^\]]+\] config in time_base: (\d+)/(\d+)")
 _TRUNCATION = re.compile(r"partial file|ended prematurely|truncated|Truncating", re.IGNORECASE)
 
@@ -61,6 +64,8 @@ class PtsLog:
     small_size: str
     time_base: Fraction = Fraction(0)
     truncation: str = ""
+    last_duration: int = 0
+    """Of the last small frame, in ticks; 0 where the file does not say."""
     closed: bool = False
     _small: list[int | None] = field(default_factory=list)
     _samples: list[int | None] = field(default_factory=list)
@@ -78,7 +83,11 @@ class PtsLog:
             return
         pts = None if found[1] == "NOPTS" else int(found[1])
         with self._changed:
-            (self._small if found[2] == self.small_size else self._samples).append(pts)
+            if found[3] == self.small_size:
+                self._small.append(pts)
+                self.last_duration = int(found[2])
+            else:
+                self._samples.append(pts)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -108,13 +117,14 @@ class Timeline:
     """Makes reported times usable: seconds from the container's start, strictly increasing.
 
     A frame without a time is put one typical step after the frame before. A frame that does not
-    come after the one before it (broken files) is left out; `accept` says so.
+    come after the one before it (broken files) is left out; `accept` says so, `left_out` counts.
     """
 
     def __init__(self, start_time_s: float) -> None:
         self._start = Fraction(round(start_time_s * 1_000_000), 1_000_000)
         self._last: Fraction | None = None
         self._step = Fraction(1, 25)
+        self.left_out = 0
 
     def accept(self, reported: Fraction | None) -> float | None:
         """The frame's source time in seconds, or None if the frame is to be left out."""
@@ -124,6 +134,7 @@ class Timeline:
             time = reported
         if self._last is not None:
             if time <= self._last:
+                self.left_out += 1
                 return None
             self._step = time - self._last
         self._last = time
@@ -176,7 +187,9 @@ class DecodePass:
     """Runs the pass: iterate `batches()`; samples go to `on_sample(time_s, rgb)` meanwhile.
 
     `on_sample` is called on another thread, in order of time. After the last batch, `truncation`
-    holds what ffmpeg said about a missing end, if it did.
+    holds what ffmpeg said about a missing end, if it did, `left_out` the number of frames whose
+    time lay before that of a frame before them, and `last_duration_s` how long the last frame
+    stands, 0 where the file does not say.
     """
 
     def __init__(
@@ -194,17 +207,27 @@ class DecodePass:
         self._timeout_s = timeout_s
         self._on_sample = on_sample
         self._log = PtsLog(small_size=f"{FRAME_WIDTH_PX}x{FRAME_HEIGHT_PX}")
+        self._timeline = Timeline(probe.start_time_s)
         self._sample_error: BaseException | None = None
 
     @property
     def truncation(self) -> str:
         return self._log.truncation
 
+    @property
+    def left_out(self) -> int:
+        return self._timeline.left_out
+
+    @property
+    def last_duration_s(self) -> float:
+        return float(self._log.last_duration * self._log.time_base)
+
     def batches(self) -> Iterator[Batch]:
         """Small frames in order of time. Raises Rejected on time-out or crash of the decoder."""
         read_fd, write_fd = os.pipe()
         command = decode_command(self._path, self._probe, self._sample_fps, write_fd)
         samples = os.fdopen(read_fd, "rb", buffering=0)
+        reader = threading.Thread(target=self._read_samples, args=[samples], daemon=True)
         try:
             process = MediaProcess(
                 command,
@@ -217,10 +240,8 @@ class DecodePass:
                 os.close(write_fd)
                 write_fd = -1
                 widen_pipe(process.stdout)
-                reader = threading.Thread(target=self._read_samples, args=[samples], daemon=True)
                 reader.start()
-                timeline = Timeline(self._probe.start_time_s)
-                yield from self._read_small(process, timeline)
+                yield from self._read_small(process)
                 process.wait()
                 reader.join()
                 process.raise_if_killed()
@@ -230,15 +251,18 @@ class DecodePass:
             self._log.close()
             if write_fd >= 0:
                 os.close(write_fd)
+            if reader.is_alive():
+                # The process is gone, so the pipe ends; closing it under the reader would not do.
+                reader.join()
             samples.close()
 
-    def _read_small(self, process: MediaProcess, timeline: Timeline) -> Iterator[Batch]:
+    def _read_small(self, process: MediaProcess) -> Iterator[Batch]:
         shape = (FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3)
         times: list[float] = []
         frames: list[Frames] = []
         frame_bytes = FRAME_WIDTH_PX * FRAME_HEIGHT_PX * 3
         for index, buffer in enumerate(read_frames(process.stdout, frame_bytes)):
-            time_s = timeline.accept(self._log.small(index))
+            time_s = self._timeline.accept(self._log.small(index))
             if time_s is None:
                 continue
             times.append(time_s)

@@ -103,6 +103,8 @@ class MediaProcess:
             stderr=subprocess.PIPE,
             pass_fds=self._pass_fds,
             bufsize=0,
+            # A group of its own, so that what the process started ends with it.
+            process_group=0,
         )
         _limit_memory(self._process.pid)
         self._timer = threading.Timer(self._timeout_s, self._on_timeout)
@@ -114,8 +116,7 @@ class MediaProcess:
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
-        if self._process.poll() is None:
-            self._process.kill()
+        self._kill()
         self._process.wait()
         self._drain.join()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -158,7 +159,12 @@ class MediaProcess:
 
     def _on_timeout(self) -> None:
         self.timed_out = True
-        self._process.kill()
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None

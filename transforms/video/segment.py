@@ -98,16 +98,23 @@ def _split_evenly(
 ) -> Iterator[Rows]:
     start, end = shot
     length_s = edges[end] - edges[start]
-    if settings.detector == "fixed":
-        # Windows of exactly the longest length; the rest is the last one.
-        parts = math.ceil(length_s / settings.max_clip_s - 1e-9)
-        marks = edges[start] + np.arange(1, parts) * settings.max_clip_s
-    else:
-        parts = math.ceil(length_s / settings.max_clip_s - 1e-9)
-        marks = edges[start] + np.arange(1, parts) * (length_s / parts)
-    inner = [int(row) for row in np.searchsorted(edges[: end + 1], marks - 1e-9)]
-    cuts = sorted({start, end, *(row for row in inner if start < row < end)})
-    yield from itertools.pairwise(cuts)
+    parts = math.ceil(length_s / settings.max_clip_s - 1e-9)
+    if settings.detector != "fixed":
+        # Cuts stand at frames, so that an even part can come out too long: then one part more.
+        for count in (parts, parts + 1):
+            marks = edges[start] + np.arange(1, count) * (length_s / count)
+            inner = [int(row) for row in np.searchsorted(edges[: end + 1], marks - 1e-9)]
+            cuts = sorted({start, end, *(row for row in inner if start < row < end)})
+            if np.diff(edges[cuts]).max() <= settings.max_clip_s + 1e-9:
+                yield from itertools.pairwise(cuts)
+                return
+    # Windows of the longest length that frames allow; the rest is the last one.
+    while start < end:
+        longest_s = edges[start] + settings.max_clip_s + 1e-9
+        last = int(np.searchsorted(edges[: end + 1], longest_s, side="right")) - 1
+        stop = max(start + 1, last)
+        yield start, stop
+        start = stop
 
 
 @dataclass(frozen=True)
