@@ -6,15 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import av
+
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.rollout import Box, Rollout, Segment, TeacherFacts, rollout_id
 from schemas.task import Answer, Origin
+from transforms.annotate.observe import Observation
 from transforms.annotate.replies import SolveReply, read_reply
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import ask_stored
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, rejection
+from transforms.outcome import rejections as rejections_of
 from transforms.verify.checks import VerifySettings, critique, verify
 from transforms.verify.consensus import consensus
 from transforms.verify.remeasure import remeasured
@@ -118,11 +122,15 @@ class Verifier:
     def __call__(self, answered: Answered) -> Outcome[Case]:
         case = answered.case
         gold = self.gold(case, answered.rollouts)
-        spec = json.loads(case.task.spec_json)
-        observation = None
-        if spec:
-            motion = spec.get("family") == "motion"
-            observation = remeasured(case.scene.media, self.store, motion=motion)
+        try:
+            observation = self._observation(case)
+        except (av.FFmpegError, ValueError, IndexError) as error:
+            # The case goes on without these rollouts: if it vanished, the ledger of tasks would
+            # not balance, and a broken mp4 would cost the whole run.
+            subjects = [(rollout.id, case.task.id) for rollout in answered.rollouts]
+            detail = f"{type(error).__name__}: {error}"[:500]
+            lost = list(rejections_of(Stage.VERIFY, subjects, Reason.INTERNAL_ERROR, detail))
+            return Outcome([case], lost, len(answered.rollouts))
         attempts = list(case.attempts)
         rejections = []
         for rollout in answered.rollouts:
@@ -143,6 +151,14 @@ class Verifier:
                 )
         done = case.model_copy(update={"attempts": tuple(attempts)})
         return Outcome([done], rejections, len(answered.rollouts))
+
+    def _observation(self, case: Case) -> Observation | None:
+        """What the published mp4 shows, for a question about measurements."""
+        spec = json.loads(case.task.spec_json)
+        if not spec:
+            return None
+        motion = spec.get("family") == "motion"
+        return remeasured(case.scene.media, self.store, motion=motion)
 
     def gold(self, case: Case, rollouts: Sequence[Rollout]) -> Answer | None:
         """The known answer, else the agreed one; an answer that nothing equals if there is none."""

@@ -133,9 +133,7 @@ def _decode(
     return facts
 
 
-def _facts(
-    times_s: npt.NDArray[np.float64], probe: Probe, decoding: DecodePass
-) -> dict[str, Any]:
+def _facts(times_s: npt.NDArray[np.float64], probe: Probe, decoding: DecodePass) -> dict[str, Any]:
     rate, vfr = fit_frame_rate(times_s)
     last_s = float(times_s[-1])
     end_s = last_s + float(1 / rate)

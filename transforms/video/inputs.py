@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import glob
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,7 +51,8 @@ def expand_inputs(inputs: Iterable[str]) -> tuple[list[Source], list[Rejection]]
     """
     sources: dict[str, Source] = {}
     rejections: list[Rejection] = []
-    for text in inputs:
+    # Sorted, since of two names for one file the first is kept.
+    for text in sorted(set(inputs)):
         for found in _expand(text):
             if isinstance(found, Rejection):
                 rejections.append(found)
@@ -72,7 +75,11 @@ def _merged(one: Source | None, other: Source) -> Source:
 
 def _expand(text: str) -> Iterator[Found]:
     path = Path(text)
-    if path.is_dir():
+    if not _can_look(path):
+        yield _rejection(
+            _printable(path.name), Reason.UNREADABLE, "no right to look into its folder"
+        )
+    elif path.is_dir():
         yield from _folder(path)
     elif path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
         yield from _manifest(path)
@@ -82,23 +89,30 @@ def _expand(text: str) -> Iterator[Found]:
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
         if not matches:
             raise BadInputError(f"{text}: the pattern matches nothing")
-        for match in matches:
-            if Path(match).is_file():
-                yield Source(uri=_printable(Path(match).name), location=location(match))
-    elif not _can_look(path):
-        yield _rejection(path.name, Reason.UNREADABLE, "no right to look into its folder")
+        # Named from where the pattern begins: the same name may be in several folders.
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        for match in map(Path, matches):
+            uri = _printable(match.relative_to(root).as_posix())
+            if not _can_look(match):
+                yield _rejection(uri, Reason.UNREADABLE, "no right to look into its folder")
+            elif match.is_file():
+                yield Source(uri=uri, location=location(match))
     else:
         raise BadInputError(f"{text}: no such file or folder")
 
 
 def _can_look(path: Path) -> bool:
-    """Whether a missing path is really missing, and not behind a folder without rights."""
+    """Whether a missing path is really missing, and not behind a folder without rights.
+
+    Raises BadInputError for what can't be a path at all.
+    """
     try:
         path.stat()
     except PermissionError:
         return False
-    except OSError:
-        return True
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise BadInputError(f"{path.name[:80]!r}: no path: {error.args[-1]}") from error
     return True
 
 
@@ -129,11 +143,14 @@ def _rejection(subject: str, reason: Reason, detail: str) -> Rejection:
 def _manifest(path: Path) -> Iterator[Found]:
     try:
         rows = list(_rows(path))
-    except (OSError, ValueError, csv.Error, pa.ArrowInvalid) as error:
-        yield _rejection(path.name, Reason.BAD_ROW, f"the manifest can't be read: {error}")
+    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
+        # Rejections are published, and where things lie on this machine is nobody's business.
+        detail = str(error).replace(str(path), path.name)
+        detail = _printable(f"the manifest can't be read: {detail}")
+        yield _rejection(_printable(path.name), Reason.BAD_ROW, detail)
         return
     for number, row in rows:
-        where = f"{path.name}:{number}"
+        where = _printable(f"{path.name}:{number}")
         try:
             yield _source(path, row)
         except (ValueError, TypeError) as error:
@@ -146,7 +163,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     if suffix == ".parquet":
         yield from enumerate(pq.read_table(path).to_pylist(), 1)
     elif suffix == ".csv":
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             yield from enumerate(csv.DictReader(stream), 1)
     elif suffix == ".json":
         rows = json.loads(path.read_text("utf-8"))
@@ -154,7 +171,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
             raise ValueError("a .json manifest is a list of objects (Video-R1's form)")
         yield from enumerate(rows, 1)
     else:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     yield number, _json_row(line)
@@ -175,6 +192,10 @@ def _source(manifest: Path, row: Any) -> Source:
         raise row
     if not isinstance(row, Mapping):
         raise ValueError(f"a row is an object, this is {type(row).__name__}")
+    try:
+        json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("the row is not UTF-8") from error
     if "problem" in row and "path" in row:
         return _video_r1(manifest, row)
     uri = row.get("uri")
@@ -206,7 +227,9 @@ def _video_r1(manifest: Path, row: Mapping[str, Any]) -> Source:
         raise ValueError(f"unknown problem_type {row.get('problem_type')!r}")
     solution = _text(row, "solution").removeprefix("<answer>").removesuffix("</answer>").strip()
     options = [_without_letter(str(option)) for option in row.get("options") or []]
-    uri = str(row["path"])
+    uri = row["path"]
+    if not isinstance(uri, str):
+        raise ValueError(f"path is not a text: {str(uri)[:80]!r}")
     return Source(
         uri=_name(uri),
         location=_located(manifest, uri),
@@ -263,6 +286,8 @@ def _name(uri: str) -> str:
     """The published name of a manifest's video: as the row has it, but never an absolute path."""
     path = Path(urlsplit(uri).path if "://" in uri else uri)
     parts = [part for part in path.parts if part not in ("/", "..", ".")]
+    if not parts:
+        raise ValueError(f"{uri!r} names no file")
     return "/".join(parts) if not path.is_absolute() else path.name
 
 
@@ -270,4 +295,6 @@ def _located(manifest: Path, uri: str) -> str:
     """Where the file lies: relative paths count from the manifest's folder."""
     if "://" in uri:
         raise ValueError(f"{uri}: only local files can be read; fetch it first")
+    if "\0" in uri:
+        raise ValueError("a path can't hold the character NUL")
     return location(manifest.parent / uri)

