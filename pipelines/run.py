@@ -55,9 +55,10 @@ def run(
 ) -> Manifest:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
-    Raises BadInputError, WeightsError, TeacherUnavailable, BusyError before any work, and whatever
-    stops the pipeline.
+    Raises BadInputError, WeightsError, TeacherUnavailable, BusyError and what `prepare` raises
+    before any work, and whatever stops the pipeline.
     """
+    runner, options = prepare(beam_arguments)
     sources, refused = expand_inputs(inputs)
     if limit is not None:
         sources = sources[:limit]
@@ -74,7 +75,7 @@ def run(
         plan = _plan(out, store, config)
         if config.features.enabled and config.features.note:
             console.print(f"note: {config.features.note}", highlight=False)
-        _run_pipeline(plan, sources, refused, prepare, beam_arguments, console)
+        _run_pipeline(plan, sources, refused, runner, options, console)
         _move_into_place(Path(plan.dataset_folder), out / "dataset")
         _move_into_place(Path(plan.records_folder), work / "records")
         return Manifest.model_validate_json((out / "dataset" / MANIFEST_FILE).read_text("utf-8"))
@@ -125,11 +126,10 @@ def _run_pipeline(
     plan: Plan,
     sources: Sequence[Source],
     refused: Sequence[Rejection],
-    prepare: Prepare,
-    beam_arguments: Sequence[str],
+    runner: Any,
+    options: Any,
     console: Console,
 ) -> None:
-    runner, options = prepare(beam_arguments)
     if refused:
         plan.progress.add(Stage.INGEST, entered=len(refused), rejected=len(refused))
     display = ProgressDisplay(

@@ -9,7 +9,8 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
-NAMES = frozenset({"", "DirectRunner", "direct", "FnApiRunner"})
+NAMES = frozenset({"", "directrunner", "direct", "fnapirunner", "fnapi"})
+"""In lower case: Beam takes runners' names in any case, and without `Runner` at their end."""
 
 
 def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:

@@ -22,11 +22,14 @@ def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
     """
     options = PipelineOptions(list(arguments))
     name = options.view_as(StandardOptions).runner or ""
-    if name in direct.NAMES:
+    if name.lower() in direct.NAMES:
         return direct.prepare(arguments)
-    from apache_beam.runners.runner import create_runner
+    from apache_beam.runners.runner import PipelineRunner, create_runner
 
     try:
-        return create_runner(name), options
-    except (ValueError, ImportError, AttributeError) as error:
+        runner = create_runner(name)
+    except (ValueError, ImportError, AttributeError, TypeError) as error:
         raise UnknownRunnerError(f"--runner {name}: {error}") from error
+    if not isinstance(runner, PipelineRunner):
+        raise UnknownRunnerError(f"--runner {name}: is no Beam runner")
+    return runner, options

@@ -45,6 +45,8 @@ class Case(Record):
 
     scene: Scene
     task: Task
+    asked: int = 0
+    """How many first-round rollouts were asked for; not all need have come back readable."""
     attempts: tuple[Attempt, ...] = ()
 
     @property

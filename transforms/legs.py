@@ -8,7 +8,6 @@ disk, a read-only store) stops the run.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 
 from schemas.rejection import Reason, Rejected, Stage
-from transforms.outcome import Outcome, Subject, Work, rejections
+from transforms.outcome import Outcome, Subject, Work, is_fatal, rejections
 from transforms.progress import ProgressLog
 
 LOG = logging.getLogger(__name__)
@@ -24,8 +23,6 @@ LOG = logging.getLogger(__name__)
 REJECTED = "rejected"
 TALLY = "tally"
 OUT = "out"
-
-FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
 
 
 class Leg(beam.PTransform):
@@ -61,11 +58,6 @@ class _LegFn(beam.DoFn):
         self._subjects = subjects
         self._progress = progress
 
-    def setup(self) -> None:
-        prepare = getattr(self._work, "setup", None)
-        if prepare is not None:
-            prepare()
-
     def process(self, element: Any) -> Iterator[Any]:
         outcome = self._outcome(element)
         rejected = len(outcome.rejections)
@@ -81,7 +73,7 @@ class _LegFn(beam.DoFn):
         except Rejected as rejected:
             return self._all_rejected(element, rejected.reason, rejected.detail)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FATAL_ERRNOS:
+            if is_fatal(error):
                 raise
             subjects = ", ".join(subject for subject, _ in self._subjects(element))
             LOG.exception("%s failed on %s", self._stage, subjects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -10,6 +11,19 @@ from schemas.rejection import Reason, Rejected, Rejection, Stage
 
 Subject = tuple[str, str]
 """Id of a subject and of what it was made from."""
+
+FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
+
+
+class StopRunError(Exception):
+    """What would hit every element alike: the run ends with it instead of rejecting all."""
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether an error is about the machine or the run, not about one element."""
+    full = isinstance(error, OSError) and error.errno in FATAL_ERRNOS
+    return full or isinstance(error, StopRunError)
+
 
 Output = TypeVar("Output", covariant=True)
 

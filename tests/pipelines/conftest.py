@@ -27,9 +27,7 @@ SETTINGS = (
 """Settings with which the finished run has many clips, many shards, and both partitions."""
 
 
-def _shared(
-    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
-) -> Path:
+def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that the first of the test processes makes, and the others find."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

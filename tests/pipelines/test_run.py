@@ -68,7 +68,18 @@ def test_check_finds_nothing(finished: Path) -> None:
 def test_the_funnel_adds_up(finished: Path) -> None:
     lines = funnel(finished)
     assert list(lines) == (
-        "ingest decode segment select cut propose task answer verify route".split()
+        [
+            "ingest",
+            "decode",
+            "segment",
+            "select",
+            "cut",
+            "propose",
+            "task",
+            "answer",
+            "verify",
+            "route",
+        ]
     )
     told = Counter((row["stage"], row["reason"]) for row in rejected_rows(finished))
     for stage, line in lines.items():
@@ -166,7 +177,12 @@ def test_a_second_run_starts_no_process(
     wrapper.chmod(0o755)
     inputs = (videos / "first", videos / "second")
     code, _, stderr = call(
-        "run", *inputs, "--out", out, *settings, env={**os.environ, "PROOFREEL_FFMPEG": str(wrapper)}
+        "run",
+        *inputs,
+        "--out",
+        out,
+        *settings,
+        env={**os.environ, "PROOFREEL_FFMPEG": str(wrapper)},
     )
     assert code == 0, stderr
     assert set(log.read_text().splitlines()) <= {"-version"}

@@ -31,7 +31,7 @@ def assert_is_the_clip(sample: dict[str, Any], mp4: bytes) -> None:
     [media] = sample["media"]
     with av.open(io.BytesIO(mp4)) as container:
         stream = container.streams.video[0]
-        frames = [frame for frame in container.decode(stream)]
+        frames = list(container.decode(stream))
         assert (stream.codec_context.width, stream.codec_context.height) == (
             media["width_px"],
             media["height_px"],
@@ -79,9 +79,7 @@ def test_hugging_face_datasets(split: str, streaming: bool, finished: Path, hub:
     before = sha256_of_files(finished / "dataset")
     loaded = hub.load_dataset(str(finished / "dataset"), split, streaming=streaming)
     expected = {key: one for key, one in samples(finished).items() if one["split"] == split}
-    partitions = {
-        path.name.split("-")[0] for path in (finished / "dataset" / split).glob("*.tar")
-    }
+    partitions = {path.name.split("-")[0] for path in (finished / "dataset" / split).glob("*.tar")}
     assert set(loaded) == partitions
     found: dict[str, dict[str, Any]] = {}
     for part in loaded.values():

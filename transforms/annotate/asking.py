@@ -7,11 +7,12 @@ from typing import Any
 
 from schemas.base import canonical_json, content_hash
 from transforms.annotate.teacher import Reply, Request, TeacherSettings
+from transforms.outcome import StopRunError
 
 MAX_ERROR_CHARS = 500
 
 
-class TeacherUnavailable(RuntimeError):  # noqa: N818 - a state, told to the user in one line
+class TeacherUnavailable(StopRunError):  # noqa: N818 - a state, told to the user in one line
     """A teacher can't be opened: says what is wrong and what to do."""
 
 

@@ -22,6 +22,9 @@ BRIGHTNESS_MARGIN = 0.06
 LENGTH_MARGIN_S = 0.5
 COLOR_SHARE = 0.45
 COLOR_MARGIN = 0.18
+MOST_SHARE = 0.25
+VIVID_COLORS = tuple(name for name in COLOR_NAMES if name not in ("black", "gray"))
+"""What a person would name a shot by; black and gray are in every picture."""
 MOTION_SPEED = 0.05
 """Picture widths or heights per second; slower can hardly be seen."""
 MOTION_STEADINESS = 0.75
@@ -207,15 +210,13 @@ def _solve_extreme(observation: Observation, spec: Spec, options: Sequence[str])
 # Shots told apart by what stands out in them
 
 
-def _mostly(observation: Observation, color: str) -> ShotFacts | None:
-    """The one shot that is mostly of this colour, if it stands out from all others."""
+def _most_of(observation: Observation, color: str) -> ShotFacts | None:
+    """The one shot with the most of this colour, if it stands out from all others."""
     ranked = sorted(observation.shots, key=lambda shot: shot.share(color), reverse=True)
     first, second = ranked[0], ranked[1]
-    if first.share(color) < COLOR_SHARE or first.duration_s < MIN_SHOT_S:
+    if first.share(color) < MOST_SHARE or first.duration_s < MIN_SHOT_S:
         return None
-    if first.share(color) - second.share(color) < COLOR_MARGIN:
-        return None
-    return first
+    return first if first.share(color) - second.share(color) >= COLOR_MARGIN else None
 
 
 def _stands_out(observation: Observation, what: str) -> ShotFacts | None:
@@ -226,14 +227,14 @@ def _stands_out(observation: Observation, what: str) -> ShotFacts | None:
     return ranked[0] if clear and ranked[0].duration_s >= MIN_SHOT_S else None
 
 
-_MOSTLY = "the shot that is mostly "
+_MOST = "the shot with the most "
 
 
 def _propose_order(observation: Observation, seed: str) -> list[Question]:
     if not _roomy(observation):
         return []
     named = [(_EXTREMES[what][0], _stands_out(observation, what)) for what in _EXTREMES]
-    named += [(_MOSTLY + color, _mostly(observation, color)) for color in COLOR_NAMES]
+    named += [(_MOST + color, _most_of(observation, color)) for color in VIVID_COLORS]
     found: dict[str, ShotFacts] = {}
     for words, shot in sorted(named, key=lambda one: unit_interval(seed, one[0])):
         if shot is not None and shot not in found.values():
@@ -268,15 +269,21 @@ def _described(observation: Observation, option: str) -> tuple[float, float, str
         if option == words:
             shot = max(observation.shots, key=value)
             return shot.start_s, shot.end_s, say(shot)
-    color = option.removeprefix(_MOSTLY)
+    color = option.removeprefix(_MOST)
     if color not in COLOR_NAMES:
         raise CannotSolveError(f"{option!r} can't be measured")
     shot = max(observation.shots, key=lambda shot: shot.share(color))
     return shot.start_s, shot.end_s, f"fills {shot.share(color):.0%} of the picture with {color}"
 
 
+def _only_shot(observation: Observation) -> ShotFacts:
+    if len(observation.shots) != 1:
+        raise CannotSolveError(f"the clip has {len(observation.shots)} shots, not one")
+    return observation.shots[0]
+
+
 _PLACES: dict[str, tuple[str, Callable[[Observation], ShotFacts]]] = {
-    "whole": ("the clip", lambda observation: observation.shots[0]),
+    "whole": ("the clip", _only_shot),
     "first": ("the first shot", lambda observation: observation.shots[0]),
     "last": ("the last shot", lambda observation: observation.shots[-1]),
     "longest": (

@@ -34,7 +34,7 @@ from transforms.memo import MemoStore
 from transforms.video.measures import read_rows
 from transforms.video.shots import ShotSettings, scaled, shot_starts
 
-VERSION = "3"
+VERSION = "4"
 
 
 class MeasureTeacher:

@@ -125,8 +125,11 @@ def given_task(given: GivenQuestion, scene: Scene) -> Task:
                 f"span {start_s} to {end_s} s is not within the video's {duration_s} s",
             )
     text = given.answer
-    if not text and kind is TaskKind.TEMPORAL_GROUNDING:
-        text = "; ".join(f"{start_s} to {end_s}" for start_s, end_s in spans)
+    if kind is TaskKind.TEMPORAL_GROUNDING:
+        # Given times are of the source; clip time starts with the first frame.
+        shift_s = scene.clip.start_s
+        answered = [(start - shift_s, end - shift_s) for start, end in parse_intervals(text)]
+        text = "; ".join(f"{start_s} to {end_s}" for start_s, end_s in answered or spans)
     gold = make_answer(kind, text, given.options, -1.0) if text else None
     if gold is not None:
         _demand_inside(gold, scene)

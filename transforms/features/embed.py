@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.case import PlannedClip
 from transforms.memo import Entry, MemoStore
+from transforms.outcome import StopRunError
 from transforms.video.analyse import sampled_frames
 from transforms.video.decode import SAMPLE_SHORT_SIDE_PX
 
@@ -67,7 +68,7 @@ class FeatureSettings(BaseModel):
         return ""
 
 
-class WeightsError(Exception):
+class WeightsError(StopRunError):
     """The weights can't be had; the message names the option to use instead."""
 
 
@@ -285,6 +286,8 @@ def embed_clips(batch: Sequence[ClipPictures], encoder: ClipModel) -> list[Embed
     """
     try:
         return _embed(batch, encoder)
+    except StopRunError:
+        raise
     except Exception:  # noqa: BLE001 - whatever it was, the clip that brings it up is told
         return [found for clip in batch for found in _embed_alone(clip, encoder)]
 

@@ -73,11 +73,15 @@ def _rank(attempt: Attempt) -> tuple[int, float, int]:
 
 
 def pass_rate(case: Case, settings: VerifySettings) -> float:
-    """Share of the first-round rollouts that were accepted; -1 if there was none."""
+    """Share of the first-round rollouts asked for that were accepted; -1 if none came back.
+
+    A reply that could not be read counts as a failed one.
+    """
     first = first_round(case.attempts, settings.samples)
     if not first:
         return -1.0
-    return sum(attempt.verdict.accepted for attempt in first) / len(first)
+    asked = max(min(case.asked, settings.samples), len(first))
+    return sum(attempt.verdict.accepted for attempt in first) / asked
 
 
 def first_round(attempts: Sequence[Attempt], samples: int) -> list[Attempt]:

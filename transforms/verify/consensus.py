@@ -21,11 +21,12 @@ def same(one: Answer, other: Answer, thresholds: Thresholds) -> bool:
 
 
 def consensus(
-    task: Task, rollouts: Sequence[Rollout], thresholds: Thresholds
+    task: Task, rollouts: Sequence[Rollout], thresholds: Thresholds, asked: int = 0
 ) -> tuple[Answer | None, float]:
     """The answer that most rollouts agree with, and their share; None if none can be read.
 
-    Of equally many, the answer of the earlier sample wins.
+    The share is of the rollouts `asked` for: one that never came back agrees with nobody. Of
+    equally many, the answer of the earlier sample wins.
     """
     answers = [
         answer
@@ -36,7 +37,7 @@ def consensus(
         return None, 0.0
     votes = [sum(same(one, other, thresholds) for other in answers) for one in answers]
     best = votes.index(max(votes))
-    return answers[best], votes[best] / len(rollouts)
+    return answers[best], votes[best] / max(asked, len(rollouts))
 
 
 def _read(task: Task, rollout: Rollout) -> Answer | None:

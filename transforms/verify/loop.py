@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import av
@@ -17,12 +18,14 @@ from transforms.annotate.replies import SolveReply, read_reply
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import ask_stored
 from transforms.memo import MemoStore
-from transforms.outcome import Outcome, rejection
+from transforms.outcome import Outcome, StopRunError, is_fatal, rejection
 from transforms.outcome import rejections as rejections_of
 from transforms.verify.checks import VerifySettings, critique, verify
 from transforms.verify.consensus import consensus
 from transforms.verify.remeasure import remeasured
 from transforms.video.shots import ShotSettings
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Answerer:
     def __call__(self, cases: Sequence[Case]) -> Outcome[Answered]:
         requests = {case.task.id: self.requests(case) for case in cases}
         wanted = [request for several in requests.values() for request in several]
-        replies = ask_stored(self.teacher, self.store, self.shots, wanted)
+        replies = self._ask(wanted)
         outputs: list[Answered] = []
         rejections: list[Rejection] = []
         for case in cases:
@@ -61,8 +64,23 @@ class Answerer:
                 except Rejected as rejected:
                     subject = rollout_id(case.task.id, self.round, request.sample)
                     rejections.append(rejection(Stage.ANSWER, (subject, case.task.id), rejected))
+            if self.round == 0:
+                case = case.model_copy(update={"asked": len(requests[case.task.id])})
             outputs.append(Answered(case, tuple(rollouts)))
         return Outcome(outputs, rejections, len(wanted))
+
+    def _ask(self, wanted: Sequence[Request]) -> Mapping[str, Reply]:
+        """One reply per request. What breaks here costs these rollouts, not their tasks."""
+        try:
+            return ask_stored(self.teacher, self.store, self.shots, wanted)
+        except StopRunError:
+            raise
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            LOG.exception("the teacher's replies can't be had")
+            words = f"{type(error).__name__}: {error}"[:500]
+            return {one.id: Reply(request_id=one.id, error=words) for one in wanted}
 
     def requests(self, case: Case) -> list[Request]:
         """What is asked about a case in this round."""
@@ -171,7 +189,8 @@ class Verifier:
             if rollout.round == 0 and rollout.sample < self.settings.samples
         ]
         thresholds = self.settings.thresholds
-        agreed, share = consensus(case.task, voters, thresholds)
+        asked = min(case.asked, self.settings.samples)
+        agreed, share = consensus(case.task, voters, thresholds, asked)
         if agreed is None or share < thresholds.agreement:
             return Answer(kind=case.task.kind, text="")
         return agreed

@@ -38,8 +38,6 @@ MEMORY_LIMIT_BYTES = 8 << 30
 _MAX_LINE_BYTES = 1 << 16
 """A process that never ends its line must not fill our memory."""
 
-TERMINATED_BY_US = -signal.SIGKILL
-
 
 @functools.cache
 def ffmpeg_exe() -> str:

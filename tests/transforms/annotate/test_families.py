@@ -19,6 +19,7 @@ from transforms.annotate.families import (
     FAMILIES,
     LENGTH_MARGIN_S,
     MAX_CUTS_TO_COUNT,
+    MOST_SHARE,
     MOTION_AXIS_RATIO,
     MOTION_SPEED,
     MOTION_STEADINESS,
@@ -211,13 +212,14 @@ def test_order_is_told_by_colours_and_answered_in_order_of_time() -> None:
         [question] = asked("order", rainbow(), str(seed))
         letters = answer_to(question, rainbow()).split(",")
         said = [question.options[OPTION_LETTERS.index(letter)] for letter in letters]
-        assert said == [f"the shot that is mostly {name}" for name in COLORS]
+        assert said == [f"the shot with the most {name}" for name in COLORS]
         check_solution(question, rainbow())
 
 
 def test_order_needs_three_shots_that_stand_out() -> None:
-    assert asked("order", rainbow(COLOR_SHARE - 0.01)) == []
-    # Two reds: neither is the one that is mostly red, two shots are left.
+    assert asked("order", rainbow(MOST_SHARE - 0.01)) == []
+    assert asked("order", rainbow(MOST_SHARE + 0.01)) != []
+    # Two reds: neither is the one with the most red, two shots are left.
     colors = ("red", "green", "red", "yellow")
     twins = [shot(2.0 * n, 2.0 * n + 2, colors={c: 0.9}) for n, c in enumerate(colors)]
     assert asked("order", observed(*twins)) == []
@@ -244,7 +246,7 @@ def _segments(question: Question, observation: Observation) -> list[tuple[str, f
 
 def test_order_cannot_be_told_when_one_shot_fits_two_options_or_none() -> None:
     spec = {"family": "order"}
-    both = ("the brightest shot", "the shot that is mostly red")
+    both = ("the brightest shot", "the shot with the most red")
     film = observed(shot(0, 2, brightness=0.9, colors={"red": 0.9}), shot(2, 4, brightness=0.1))
     with pytest.raises(CannotSolveError, match="one shot fits two"):
         solve(film, spec, both)

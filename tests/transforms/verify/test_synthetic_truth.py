@@ -48,7 +48,7 @@ def extreme(shots: Any, words: str) -> Any:
 
 def named(shots: Any, words: str) -> Any:
     """The drawn shot that an option or a question speaks of."""
-    if "mostly" in words:
+    if "with the most" in words:
         [shot] = [shot for shot in shots if words.endswith(shot.color)]
         return shot
     if "first shot" in words:

@@ -1,0 +1,177 @@
+"""The configuration: defaults, YAML, overrides, and errors that name the field."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pipeline_helpers import FAST, carphone, manifest, run_here
+
+from pipelines.config import Config, ConfigError, load_config, reference
+from schemas.task import TaskKind
+
+KEYS_OF_THE_ISSUE = """
+seed: 0
+input: {min_duration_s: 1.0, max_duration_s: 14400}
+shots: {detector: content, min_clip_s: 2.0, max_clip_s: 30.0, unit: scene}
+features: {model: ViT-B-32, pretrained: laion2b_s34b_b79k, fps: 2.0}
+select: {near_duplicate_cosine: 0.97}
+cut: {mode: exact, crf: 20, max_height_px: 720}
+tasks: {per_clip: 4}
+teacher: {kind: measure, model: "", url: "", samples: 4, temperature: 1.0}
+verify: {samples: 4, repair_rounds: 1}
+publish: {shard_bytes: 1000000000, validation_share: 0.02}
+"""
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+def test_defaults_are_those_of_the_issue() -> None:
+    resolved = load_config(None).resolved()
+    for section, fields in yaml.safe_load(KEYS_OF_THE_ISSUE).items():
+        if not isinstance(fields, dict):
+            assert resolved[section] == fields
+            continue
+        assert {name: resolved[section][name] for name in fields} == fields
+
+
+def test_a_file_with_the_defaults_changes_nothing(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, KEYS_OF_THE_ISSUE)) == Config()
+    assert load_config(written(tmp_path, "")) == Config()
+    assert load_config(written(tmp_path, yaml.safe_dump(Config().resolved()))) == Config()
+
+
+def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path: Path) -> None:
+    file = written(tmp_path, "cut: {crf: 30, max_height_px: 480}\nseed: 3\n")
+    config = load_config(file, ["cut.crf=25", "seed=7", "cut.crf=26", "shots.detector=fixed"])
+    assert (config.cut.crf, config.cut.max_height_px, config.seed) == (26, 480, 7)
+    assert config.shots.detector == "fixed"
+    assert config.publish == Config().publish
+
+
+def test_values_of_overrides_are_yaml() -> None:
+    config = load_config(
+        None,
+        [
+            "teacher.model=",
+            "teacher.engine_args={tensor_parallel_size: 2}",
+            "tasks.mix={mcq: 1}",
+            "verify.thresholds.answer_iou=0.5",
+            "publish.shard_bytes=2000000",
+            "teacher.revision='007'",
+        ],
+    )
+    assert config.teacher.model == ""
+    assert config.teacher.engine_args == {"tensor_parallel_size": 2}
+    assert config.tasks.mix == {TaskKind.MCQ: 1.0}
+    assert config.verify.thresholds.answer_iou == 0.5
+    assert config.verify.thresholds.answer == Config().verify.thresholds.answer
+    assert config.publish.shard_bytes == 2_000_000
+    assert config.teacher.revision == "007"
+
+
+def test_a_value_may_hold_an_equals_sign() -> None:
+    config = load_config(
+        None, ["teacher.kind=openai", "teacher.model=m", "teacher.url=http://h/?a=b"]
+    )
+    assert config.teacher.url == "http://h/?a=b"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("cut: {craf: 3}", "cut.craf: there is no such field; known are mode, crf"),
+        ("cat: {crf: 3}", "cat: there is no such field; known are seed, input, shots"),
+        ("cut: 3", "cut:"),
+        ("cut: null", "cut:"),
+        ("cut: [1]", "cut:"),
+        ("cut: {crf: high}", "cut.crf:"),
+        ("cut: {crf: 52}", "cut.crf:"),
+        ("cut: {crf: 20.5}", "cut.crf:"),
+        ("cut: {mode: quick}", "cut.mode:"),
+        ("shots: {detector: magic}", "shots.detector:"),
+        ("verify: {thresholds: {answer: 2}}", "verify.thresholds.answer:"),
+        ("verify: {thresholds: {nope: 1}}", "verify.thresholds.nope: there is no such field"),
+        ("tasks: {mix: {riddle: 1}}", "tasks.mix.riddle"),
+        ("publish: {validation_share: 1.0}", "publish.validation_share:"),
+        ("seed: today", "seed: "),
+        ("teacher: {kind: oracle}", "teacher.kind:"),
+        ("teacher: {kind: vllm}", "teacher.model:"),
+        ("teacher: {kind: openai, model: m}", "teacher.url:"),
+        ("seed: 1\nseed: [", "not YAML"),
+        ("- 1", "mapping"),
+        ("just words", "mapping"),
+    ],
+)
+def test_errors_name_the_field(text: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, text))
+    assert named in str(caught.value)
+
+
+def test_an_error_shows_what_was_given(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cut\.crf: .*'high'"):
+        load_config(written(tmp_path, "cut: {crf: high}"))
+
+
+def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, "cut: {crf: high}\nshots: {unit: film}\nhat: 1\n"))
+    fields = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert sorted(fields) == ["cut.crf", "hat", "shots.unit"]
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(str(tmp_path / "none.yaml"))
+    with pytest.raises(ConfigError, match="directory"):
+        load_config(str(tmp_path))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00seed")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(str(tmp_path / "binary.yaml"))
+
+
+@pytest.mark.parametrize("override", ["seed", "=1", "cut.=1", ".crf=1", "cut..crf=1", ""])
+def test_overrides_that_are_none(override: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"--set {override}: write it as")):
+        load_config(None, [override])
+
+
+def test_overrides_that_lead_through_a_value() -> None:
+    with pytest.raises(ConfigError, match="seed is no section"):
+        load_config(None, ["seed=1", "seed.x=2"])
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(None, ["seed=[1"])
+
+
+def test_yaml_can_not_make_objects(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load_config(written(tmp_path, "seed: !!python/object/apply:os.getpid []"))
+
+
+def test_reference_lists_every_field() -> None:
+    text = reference()
+    for section, fields in Config().resolved().items():
+        assert f"## {section}\n" in text
+        for name in fields if isinstance(fields, dict) else ():
+            assert f"`{name}" in text, f"{section}.{name}"
+
+
+def test_the_resolved_configuration_is_stored(tmp_path: Path) -> None:
+    """With every default, and without the paths of this machine."""
+    prompts = tmp_path / "my prompts"
+    file = written(tmp_path, f"seed: 5\nteacher: {{prompts: {prompts}}}\n")
+    out = tmp_path / "out"
+    assert run_here(carphone(), "--out", out, "--config", file, *FAST) == 0
+    stored = manifest(out)["config"]
+    expected = load_config(file, FAST[1::2]).resolved()
+    assert expected["teacher"].pop("prompts") == str(prompts)
+    assert stored["teacher"].pop("prompts") == "my prompts"
+    assert stored == expected
+    assert manifest(out)["seed"] == 5

@@ -1,0 +1,135 @@
+"""What a person sees while a run works: counts, totals, and the summary."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from pipeline_helpers import FAST, bikes, carphone, funnel, manifest, run_here
+from rich.console import Console
+
+from pipelines.display import Counts, ProgressDisplay, funnel_table, print_summary
+from schemas.rejection import Stage
+from transforms.progress import ProgressLog
+from transforms.publish.manifest import Manifest
+
+
+def counts(*steps: tuple[Stage, int, int]) -> Counts:
+    found = Counts(inputs=10, samples=4)
+    for number, step in enumerate(steps):
+        found.add(*step, now_s=float(number))
+    return found
+
+
+def test_counts_add_up() -> None:
+    found = counts((Stage.INGEST, 1, 0), (Stage.INGEST, 1, 1), (Stage.DECODE, 1, 0))
+    assert (found.stages[Stage.INGEST].entered, found.stages[Stage.INGEST].rejected) == (2, 1)
+    assert found.stages[Stage.INGEST].passed == 1
+    assert found.stages[Stage.DECODE].entered == 1
+
+
+def test_totals_follow_from_the_stage_before() -> None:
+    found = counts(
+        (Stage.INGEST, 10, 2), (Stage.SEGMENT, 30, 4), (Stage.SELECT, 26, 6), (Stage.TASK, 9, 1)
+    )
+    assert found.total(Stage.INGEST) == 10
+    assert found.total(Stage.DECODE) == 8
+    assert found.total(Stage.SELECT) == 26
+    assert found.total(Stage.CUT) == 20
+    assert found.total(Stage.PROPOSE) is None
+    assert found.total(Stage.ANSWER) == 8 * 4
+    assert found.total(Stage.ROUTE) == 8
+
+
+def test_repair_rounds_raise_the_total() -> None:
+    found = counts((Stage.TASK, 2, 0), (Stage.ANSWER, 8, 0), (Stage.ANSWER, 3, 0))
+    assert found.total(Stage.ANSWER) == 11
+
+
+def test_a_rate_needs_time() -> None:
+    found = Counts(inputs=10, samples=4)
+    found.add(Stage.INGEST, 3, 0, now_s=5.0)
+    assert found.stages[Stage.INGEST].rate == 6.0
+    found.add(Stage.INGEST, 3, 0, now_s=11.0)
+    assert found.stages[Stage.INGEST].rate == 1.0
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
+def test_everything_is_shown_at_the_end(terminal: bool, tmp_path: Path) -> None:
+    log = ProgressLog(str(tmp_path / "progress.jsonl"))
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=100)
+    with ProgressDisplay(log, inputs=3, samples=4, console=console):
+        log.add(Stage.INGEST, entered=1, rejected=0)
+        log.add(Stage.INGEST, entered=2, rejected=1)
+        log.add(Stage.DECODE, entered=1, rejected=0)
+    assert "3/3 inputs" in text.getvalue()
+    assert "1 rejected" in text.getvalue()
+    assert "1/2 videos" in text.getvalue()
+
+
+def test_a_display_without_a_log_ends(tmp_path: Path) -> None:
+    text = io.StringIO()
+    with ProgressDisplay(ProgressLog(str(tmp_path / "none")), 3, 4, Console(file=text)):
+        pass
+    assert text.getvalue() == ""
+
+
+def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
+    log = ProgressLog(str(tmp_path / "progress.jsonl"))
+    log.add(Stage.CUT, entered=5, rejected=0)
+    with (tmp_path / "progress.jsonl").open("a") as stream:
+        stream.write('["cut", 1')
+    steps, offset = log.read_from(0)
+    assert steps == [(Stage.CUT, 5, 0)]
+    with (tmp_path / "progress.jsonl").open("a") as stream:
+        stream.write(", 1]\n")
+    assert log.read_from(offset)[0] == [(Stage.CUT, 1, 1)]
+
+
+def test_the_last_line_of_a_run_agrees_with_its_funnel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rejected rows, twins and bad files included: what the display counts is what happened."""
+    shutil.copyfile(bikes(), tmp_path / "bikes.mp4")
+    shutil.copyfile(bikes(), tmp_path / "twin.mp4")
+    shutil.copyfile(carphone(), tmp_path / "phone.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    rows = [{"uri": name} for name in ("bikes.mp4", "twin.mp4", "phone.mp4", "text.mp4")]
+    lines = [json.dumps(row) for row in [*rows, {"no": "uri"}]]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "out"
+    assert run_here(tmp_path / "list.jsonl", "--out", out, *FAST) == 0
+    said = capsys.readouterr().err.splitlines()
+    for stage, unit in (
+        *(("ingest", "inputs"), ("decode", "videos"), ("select", "clips"), ("cut", "clips")),
+        *(("propose", "clips"), ("answer", "rollouts"), ("verify", "rollouts"), ("route", "tasks")),
+    ):
+        entered = funnel(out)[stage]["in"]
+        rejected = sum(funnel(out)[stage]["rejected"].values())
+        last = [line for line in said if line.startswith(f"{stage} ")][-1]
+        assert f"{stage}  {entered}/{entered} {unit}" in last
+        assert "left" not in last
+        assert last.endswith(f"  {rejected} rejected") == bool(rejected)
+
+
+def test_summary_says_what_there_is_and_where(finished: Path) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=120)
+    stored = Manifest.model_validate(manifest(finished))
+    console.print(funnel_table(stored.funnel))
+    print_summary(console, stored, "somewhere/dataset")
+    said = text.getvalue()
+    assert "dataset: somewhere/dataset" in said
+    counted: dict[str, int] = {}
+    for shard in stored.shards:
+        split = shard.path.split("/")[0]
+        counted[split] = counted.get(split, 0) + shard.samples
+    for split, count in counted.items():
+        assert f"{count} {split}" in said
+    assert f"in {len(stored.shards)} shards" in said
+    assert "check_failed" in said
+    assert stored.notes[0].split(":")[0] in said

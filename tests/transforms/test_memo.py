@@ -1,0 +1,157 @@
+"""The memo store: an entry is there completely or not at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from transforms.memo import RESULT_FILE, MemoStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MemoStore:
+    return MemoStore(str(tmp_path / "store"))
+
+
+def test_what_was_put_is_found_again_by_what_it_was_made_from(store: MemoStore) -> None:
+    result = {"a": [1, 2.5, "é"], "b": None}
+    store.entry("step", "id", {"x": 1}).put(result)
+    assert MemoStore(store.root).entry("step", "id", {"x": 1}).get() == result
+    others = [("step", "id", {"x": 2}), ("step", "id"), ("other", "id", {"x": 1})]
+    assert all(store.entry(*made_from).get() is None for made_from in others)
+
+
+def test_keys_do_not_depend_on_the_order_of_settings(store: MemoStore) -> None:
+    assert store.entry("s", {"a": 1, "b": 2}) == store.entry("s", {"b": 2, "a": 1})
+
+
+def test_results_that_are_nothing_differ_from_no_result(store: MemoStore) -> None:
+    store.entry("s", 1).put([])
+    assert store.entry("s", 1).get() == []
+
+
+def test_a_half_built_entry_does_not_count(store: MemoStore) -> None:
+    entry = store.entry("s", 1)
+    with pytest.raises(KeyboardInterrupt), entry.building() as folder:
+        (folder / "clip.mp4").write_bytes(b"half")
+        assert entry.get() is None
+        raise KeyboardInterrupt
+    assert entry.get() is None
+    assert list(Path(store.root, "tmp").iterdir()) == []
+
+
+def _die_while_building(root: str) -> None:
+    entry = MemoStore(root).entry("s", 1)
+    with entry.building() as folder:
+        (folder / "clip.mp4").write_bytes(b"half")
+        (folder / RESULT_FILE).write_text("{}")
+        multiprocessing.current_process().kill()
+
+
+def test_a_process_killed_while_building_leaves_nothing_that_counts(store: MemoStore) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=_die_while_building, args=[store.root]
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -9
+    assert len(list(Path(store.root, "tmp").iterdir())) == 1
+    entry = store.entry("s", 1)
+    assert entry.get() is None
+    entry.put("whole")
+    store.sweep()
+    assert entry.get() == "whole"
+    assert not Path(store.root, "tmp").exists()
+
+
+def test_sweeping_an_empty_store_is_no_error(store: MemoStore) -> None:
+    store.sweep()
+    store.entry("s", 1).put(1)
+    store.sweep()
+    store.entry("s", 2).put(2)
+    assert [store.entry("s", n).get() for n in (1, 2)] == [1, 2]
+
+
+def test_files_come_with_their_result(store: MemoStore) -> None:
+    entry = store.entry("s", 1)
+    with entry.building() as folder:
+        (folder / "clip.mp4").write_bytes(b"whole")
+        entry.finish(folder, {"ref": entry.ref("clip.mp4")})
+    assert store.path(entry.get()["ref"]).read_bytes() == b"whole"
+    assert not Path(entry.get()["ref"]).is_absolute(), "a store can move"
+
+
+def test_the_first_of_two_builders_wins_and_the_other_agrees(store: MemoStore) -> None:
+    entry = store.entry("s", 1)
+    with entry.building() as first, entry.building() as second:
+        assert first != second
+        for folder in (first, second):
+            (folder / "clip.mp4").write_bytes(b"same")
+        entry.finish(first, "result")
+        entry.finish(second, "result")
+    assert entry.get() == "result"
+    assert store.path(entry.ref("clip.mp4")).read_bytes() == b"same"
+    assert list(Path(store.root, "tmp").iterdir()) == []
+
+
+def test_many_builders_at_once(store: MemoStore) -> None:
+    together = Barrier(8)
+
+    def build(worker: int) -> None:
+        for number in range(20):
+            together.wait()
+            entry = store.entry("s", number)
+            entry.put({"number": number})
+            assert entry.get() == {"number": number}, worker
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(build, range(8)))
+    assert list(Path(store.root, "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"cut', b"\xff"])
+def test_what_a_power_failure_leaves_is_made_anew(store: MemoStore, left: bytes | None) -> None:
+    entry = store.entry("s", 1)
+    entry.put("whole")
+    result = store.path(entry.ref(RESULT_FILE))
+    (result.parent / "clip.mp4").touch()
+    if left is None:
+        result.unlink()
+    else:
+        result.write_bytes(left)
+    assert entry.get() is None
+    entry.put("again")
+    assert entry.get() == "again"
+    assert [file.name for file in result.parent.iterdir()] == [RESULT_FILE]
+
+
+def test_a_store_that_cant_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        MemoStore(str(tmp_path / "file")).entry("s", 1).put(1)
+
+
+@pytest.mark.parametrize("ref", ["../out", "s/../../out", "/etc/passwd", "link/passwd"])
+def test_no_reference_leads_outside(store: MemoStore, ref: str) -> None:
+    Path(store.root).mkdir()
+    Path(store.root, "link").symlink_to("/etc")
+    with pytest.raises(ValueError, match="outside"):
+        store.path(ref)
+
+
+def test_a_store_may_be_reached_through_a_link(store: MemoStore, tmp_path: Path) -> None:
+    store.entry("s", 1).put("there")
+    (tmp_path / "link").symlink_to(store.root)
+    linked = MemoStore(str(tmp_path / "link"))
+    entry = linked.entry("s", 1)
+    assert entry.get() == "there"
+    assert linked.path(entry.ref(RESULT_FILE)).read_text() == '"there"'
+
+
+def test_what_cant_be_told_apart_is_refused(store: MemoStore) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        store.entry("s", float("nan"))

@@ -1,0 +1,53 @@
+"""The progress log: many writers, one reader, no line lost or torn."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from pathlib import Path
+
+from schemas.rejection import Stage
+from transforms.progress import ProgressLog
+
+LINES = 300
+
+
+def _write(path: str, stage: Stage) -> None:
+    log = ProgressLog(path)
+    for number in range(LINES):
+        log.add(stage, entered=number, rejected=1)
+
+
+def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
+    path = str(tmp_path / "log")
+    stages = [Stage.INGEST, Stage.DECODE, Stage.CUT]
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write, args=(path, stage)) for stage in stages]
+    for writer in writers:
+        writer.start()
+    # The reader reads along while they write.
+    log, offset, found = ProgressLog(path), 0, []
+    while any(writer.is_alive() for writer in writers):
+        steps, offset = log.read_from(offset)
+        found += steps
+    steps, offset = log.read_from(offset)
+    found += steps
+    expected = {(stage, number, 1): 1 for stage in stages for number in range(LINES)}
+    assert Counter(found) == expected
+    assert offset == Path(path).stat().st_size
+
+
+def test_a_line_that_is_not_whole_waits(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = ProgressLog(str(path))
+    log.add(Stage.CUT, entered=2, rejected=1)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:5])
+    assert log.read_from(0) == ([(Stage.CUT, 2, 1)], len(whole))
+    path.write_bytes(whole + whole)
+    assert log.read_from(len(whole)) == ([(Stage.CUT, 2, 1)], 2 * len(whole))
+
+
+def test_nowhere_and_nothing_yet(tmp_path: Path) -> None:
+    ProgressLog().add(Stage.CUT, entered=1, rejected=0)
+    assert ProgressLog(str(tmp_path / "none")).read_from(7) == ([], 7)
