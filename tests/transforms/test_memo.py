@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -44,21 +46,19 @@ def test_a_half_built_entry_does_not_count(store: MemoStore) -> None:
     assert list(Path(store.root, "tmp").iterdir()) == []
 
 
-def _die_while_building(root: str) -> None:
-    entry = MemoStore(root).entry("s", 1)
-    with entry.building() as folder:
-        (folder / "clip.mp4").write_bytes(b"half")
-        (folder / RESULT_FILE).write_text("{}")
-        multiprocessing.current_process().kill()
+DIE_WHILE_BUILDING = """
+import os, signal, sys
+from transforms.memo import MemoStore
+with MemoStore(sys.argv[1]).entry("s", 1).building() as folder:
+    (folder / "clip.mp4").write_bytes(b"half")
+    (folder / "result.json").write_text("{}")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_process_killed_while_building_leaves_nothing_that_counts(store: MemoStore) -> None:
-    process = multiprocessing.get_context("fork").Process(
-        target=_die_while_building, args=[store.root]
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -9
+    done = subprocess.run([sys.executable, "-c", DIE_WHILE_BUILDING, store.root])
+    assert done.returncode == -signal.SIGKILL
     assert len(list(Path(store.root, "tmp").iterdir())) == 1
     entry = store.entry("s", 1)
     assert entry.get() is None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,22 +13,22 @@ from transforms.progress import ProgressLog
 LINES = 300
 
 
-def _write(path: str, stage: Stage) -> None:
-    log = ProgressLog(path)
-    for number in range(LINES):
-        log.add(stage, entered=number, rejected=1)
+WRITE = f"""
+import sys
+from transforms.progress import ProgressLog
+from schemas.rejection import Stage
+for number in range({LINES}):
+    ProgressLog(sys.argv[1]).add(Stage(sys.argv[2]), entered=number, rejected=1)
+"""
 
 
 def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     stages = [Stage.INGEST, Stage.DECODE, Stage.CUT]
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_write, args=(path, stage)) for stage in stages]
-    for writer in writers:
-        writer.start()
+    writers = [subprocess.Popen([sys.executable, "-c", WRITE, path, stage]) for stage in stages]
     # The reader reads along while they write.
     log, offset, found = ProgressLog(path), 0, []
-    while any(writer.is_alive() for writer in writers):
+    while any(writer.poll() is None for writer in writers):
         steps, offset = log.read_from(offset)
         found += steps
     steps, offset = log.read_from(offset)

@@ -15,14 +15,9 @@ import numpy as np
 from schemas.base import canonical_json, content_hash
 from schemas.case import Scene
 from schemas.task import Origin, Task
-from transforms.annotate.families import (
-    CannotSolveError,
-    Question,
-    Solution,
-    choose,
-    solve,
-)
+from transforms.annotate.families import choose, solve
 from transforms.annotate.observe import GAZES, Gaze, Observation, observe
+from transforms.annotate.questions import CannotSolveError, Question, Solution
 from transforms.annotate.replies import (
     CitedSegment,
     MeasuredProposeReply,
@@ -34,7 +29,7 @@ from transforms.memo import MemoStore
 from transforms.video.measures import read_rows
 from transforms.video.shots import ShotSettings, scaled, shot_starts
 
-VERSION = "4"
+VERSION = "5"
 
 
 class MeasureTeacher:

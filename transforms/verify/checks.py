@@ -23,8 +23,9 @@ from schemas.rewards import (
 from schemas.rollout import Rollout
 from schemas.task import Answer, Task, TaskKind
 from schemas.verdict import Check, Verdict, check, judge
-from transforms.annotate.families import CannotSolveError, solve
+from transforms.annotate.families import solve
 from transforms.annotate.observe import Observation
+from transforms.annotate.questions import CannotSolveError
 
 
 class Thresholds(BaseModel):

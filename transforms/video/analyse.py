@@ -65,7 +65,7 @@ def fit_frame_rate(times_s: npt.NDArray[np.float64]) -> tuple[Fraction, bool]:
     steps = np.diff(times_s)
     median = float(np.median(steps))
     usual = steps[(steps > 0.5 * median) & (steps < 1.5 * median)]
-    rate = 1.0 / float(usual.mean())
+    rate = 1.0 / (float(usual.mean()) if len(usual) else median)
     vfr = 1.0 - len(usual) / len(steps) > 0.02
     nearest = min(STANDARD_RATES, key=lambda standard: abs(float(standard) / rate - 1.0))
     if abs(float(nearest) / rate - 1.0) < 0.002:

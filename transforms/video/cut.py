@@ -129,12 +129,16 @@ def repeats(
     # Half a tick rounds up, not to even: a steady offset must not turn into a stutter.
     slots = np.floor(places + 0.5 + 1e-6).astype(int)
     slots[0] = 0
-    # Of several frames on one tick, the nearest keeps it.
+    # Of several frames on one tick, the nearest keeps it; if no other tick's frame follows at
+    # once, the last of them stands until one does.
     by_nearness = np.lexsort((np.round(np.abs(places - slots), 4), slots))
-    shown = by_nearness[np.unique(slots[by_nearness], return_index=True)[1]]
+    taken, first = np.unique(slots[by_nearness], return_index=True)
+    last = np.searchsorted(slots, taken, side="right") - 1
+    lengths = np.diff(np.minimum(taken, ticks), append=ticks)
     counts = np.zeros(len(slots), int)
-    counts[shown] = np.diff(np.minimum(slots[shown], ticks), append=ticks)
-    return counts.tolist()
+    counts[by_nearness[first]] += np.minimum(lengths, 1)
+    counts[last] += np.maximum(lengths - 1, 0)
+    return [int(count) for count in counts]
 
 
 def _cut_missing(

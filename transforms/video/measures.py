@@ -166,15 +166,17 @@ class FrameMeasurer:
             elapsed_s = time_s - self._motion_from[0]
             if elapsed_s < MOTION_STEP_S - 1e-6:
                 continue
+            # OpenCV multiplies its inputs by the window in place: it gets a copy.
+            here = gray[row].copy()
             (shift_x, shift_y), peak = cv2.phaseCorrelate(
-                self._motion_from[1], gray[row], self._window
+                self._motion_from[1], here.copy(), self._window
             )
             motion[row] = (
                 shift_x / FRAME_WIDTH_PX / elapsed_s,
                 shift_y / FRAME_HEIGHT_PX / elapsed_s,
                 peak,
             )
-            self._motion_from = (time_s, gray[row].copy())
+            self._motion_from = (time_s, here)
         return motion
 
 

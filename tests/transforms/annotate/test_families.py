@@ -11,12 +11,13 @@ from plain_scene import even, observed, shot
 
 from schemas import rewards
 from schemas.task import OPTION_LETTERS, TaskKind
-from transforms.annotate.families import (
+from transforms.annotate.families import FAMILIES, choose, solve
+from transforms.annotate.observe import Observation, ShotFacts
+from transforms.annotate.questions import (
     BRIGHTNESS_MARGIN,
     COLOR_MARGIN,
     COLOR_SHARE,
     DIRECTIONS,
-    FAMILIES,
     LENGTH_MARGIN_S,
     MAX_CUTS_TO_COUNT,
     MOST_SHARE,
@@ -25,10 +26,7 @@ from transforms.annotate.families import (
     MOTION_STEADINESS,
     CannotSolveError,
     Question,
-    choose,
-    solve,
 )
-from transforms.annotate.observe import Observation, ShotFacts
 from transforms.annotate.tasks import make_answer
 from transforms.video.measures import COLOR_NAMES
 
@@ -435,8 +433,47 @@ def test_choosing_takes_kinds_in_turn_and_families_not_used_yet() -> None:
     )
     kinds = (TaskKind.ORDERING, TaskKind.MCQ, TaskKind.COUNT)
     for seed in range(10):
-        chosen = choose(film, 5, kinds, str(seed))
+        chosen = choose(film, 7, kinds, str(seed))
         assert [question.kind for question in chosen[:3]] == list(kinds)
         mcq = [question for question in chosen if question.kind is TaskKind.MCQ]
-        assert len(mcq) == 3
-        assert {question.spec["family"] for question in mcq} == {"color", "motion", "brighter"}
+        # A family comes again only when all others have had their turn.
+        assert {question.spec["family"] for question in mcq[:3]} == {"color", "motion", "brighter"}
+
+
+# Shots ranked
+
+
+def _staircase() -> Observation:
+    return observed(
+        shot(0, 2, brightness=0.5),
+        shot(2, 6, brightness=0.1),
+        shot(6, 9, brightness=0.9),
+        shot(9, 9.5, brightness=0.3),
+    )
+
+
+def test_shots_are_ranked_by_brightness_and_length() -> None:
+    found = {question.spec["what"]: question for question in asked("rank", _staircase())}
+    assert set(found) == {"brightness", "length"}
+    bright = found["brightness"]
+    # The last shot lasts half a second: too short to ask about.
+    assert bright.options == ("the first shot", "the second shot", "the third shot")
+    assert answer_to(bright, _staircase()) == "B,A,C"
+    assert answer_to(found["length"], _staircase()) == "A,C,B"
+    for question in found.values():
+        check_solution(question, _staircase())
+
+
+def test_ranking_leaves_out_shots_that_are_too_much_alike() -> None:
+    levels = (0.1, 0.1 + BRIGHTNESS_MARGIN / 2, 0.5, 0.9)
+    film = observed(*(shot(2 * n, 2 * n + 2, brightness=b) for n, b in enumerate(levels)))
+    [question] = asked("rank", film)
+    assert question.options == ("the first shot", "the third shot", "the last shot")
+    flat = observed(*(shot(2 * n, 2 * n + 2, brightness=0.5) for n in range(4)))
+    assert asked("rank", flat) == []
+
+
+def test_a_shot_that_is_not_there_cannot_be_ranked() -> None:
+    spec = {"family": "rank", "what": "brightness"}
+    with pytest.raises(CannotSolveError, match="no shot called"):
+        solve(_staircase(), spec, ("the first shot", "the seventh shot"))

@@ -43,6 +43,10 @@ class Drawn:
     motion: tuple[int, int] = (0, 0)
 
     @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+    @property
     def luma(self) -> float:
         return float(np.dot(self.rgb, (0.299, 0.587, 0.114))) / 255
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from schemas.rewards import parse_intervals
 from schemas.rollout import Box, Rollout, Segment
 from schemas.task import OPTION_LETTERS, TaskKind
 from schemas.verdict import Verdict
-from transforms.annotate.families import DIRECTIONS
 from transforms.annotate.observe import Observation
+from transforms.annotate.questions import DIRECTIONS
 from transforms.verify.checks import Thresholds, critique, verify
 from transforms.verify.loop import Answered, Verifier
 from transforms.verify.remeasure import remeasured
@@ -56,6 +57,12 @@ def named(shots: Any, words: str) -> Any:
     return shots[-1] if "last shot" in words else extreme(shots, words)
 
 
+def by_ordinal(shots: Any, words: str) -> Any:
+    """The drawn shot that `the third shot` speaks of."""
+    numbers = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1}
+    return shots[numbers[words.split()[1]]]
+
+
 def check_truth(case: Case, shots: Any) -> None:
     """The gold answer of a case, against what was drawn."""
     cuts = [shot.start_s for shot in shots[1:]]
@@ -77,6 +84,11 @@ def check_truth(case: Case, shots: Any) -> None:
             starts = [named(shots, words).start_s for words in texts(case)]
             assert starts == sorted(set(starts))
             assert len(starts) == len(case.task.options)
+        case "rank":
+            ranked = [by_ordinal(shots, words) for words in texts(case)]
+            value = attrgetter("luma" if "darkest" in question else "duration_s")
+            assert ranked == sorted(ranked, key=value)
+            assert len(set(ranked)) == len(case.task.options) >= 3
         case "color":
             assert texts(case) == [named(shots, question).color]
         case "motion":
@@ -103,6 +115,7 @@ def test_all_that_is_true_of_the_colours_is_asked(color_cases: list[Case]) -> No
     assert families(color_cases) == [
         "brighter", "color first", "color last", "color longest", "cut_count", "cut_time",
         "extreme brightest", "extreme darkest", "extreme longest", "order",
+        "rank brightness", "rank length",
     ]  # fmt: skip
 
 

@@ -70,15 +70,13 @@ def test_each_tick_shows_the_frame_of_its_time(
         tick_s = 3.0 + tick / float(rate)
         distances = np.abs(times - tick_s)
         if tick == 0:
-            assert row == 0 or counts[0] == 0
+            assert row == 0
         elif distances.min() < half_s - slack_s:
             # Some frame lies at this tick: the nearest is shown.
             assert distances[row] <= distances.min() + slack_s
         else:
             # None does: the last one stands.
-            assert times[row] <= tick_s + slack_s
-            before = times[(times <= tick_s - half_s + slack_s)]
-            assert times[row] >= before[-1] - slack_s or distances[row] <= half_s + slack_s
+            assert row == np.searchsorted(times, tick_s) - 1 or distances[row] <= half_s + slack_s
 
 
 def test_the_first_frame_of_a_clip_is_always_shown_first() -> None:
@@ -134,7 +132,7 @@ def test_any_times_give_a_rate_that_can_be_encoded(steps: list[float]) -> None:
     ("size", "limit", "expected"),
     [
         ((1920, 1080), 720, (1280, 720)),
-        ((1080, 1920), 720, (406, 720)),
+        ((1080, 1920), 720, (404, 720)),
         ((640, 480), 720, (640, 480)),
         ((641, 481), 720, (640, 480)),
         ((3, 3), 720, (4, 2)),

@@ -89,7 +89,7 @@ def test_shots_are_those_of_pyscenedetect(
 def test_cuts_of_a_real_video_through_the_whole_leg(
     bikes_video: Video, detector: str, store: MemoStore
 ) -> None:
-    shots = ShotSettings(detector=detector, unit="shot", min_clip_s=0.5)
+    shots = ShotSettings(detector=detector, unit="shot", min_clip_s=0.3)
     leg = Analyser(InputSettings(), shots.score_family, 2.0, store)
     (footage,) = leg(bikes_video).outputs
     outcome = Segmenter(shots, store)(footage)
@@ -118,11 +118,11 @@ def test_transnetv2_finds_the_same_cuts_as_its_own_package(
     np.testing.assert_allclose(found, whole.cpu().numpy(), atol=1e-4)
     starts = shot_starts(times, found, ShotSettings(detector="transnetv2"))
     assert times[starts].tolist() == pytest.approx([0.0, *BIKES_CUTS_S], abs=1e-6)
-    part = frames[:130]
-    np.testing.assert_array_equal(scored("transnetv2", part, 64), scored("transnetv2", part, 7))
+    # What comes after a frame's window does not matter, nor how the frames were handed over.
+    np.testing.assert_array_equal(scored("transnetv2", frames[:125], 7)[:100], found[:100])
 
 
-@pytest.mark.parametrize("count", [1, 49, 50, 51])
+@pytest.mark.parametrize("count", [1, 50, 51])
 def test_transnetv2_gives_one_score_a_frame(count: int) -> None:
     assert len(scored("transnetv2", np.zeros((count, 54, 96, 3), np.uint8), 20)) == count
 
