@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -39,12 +38,13 @@ class Config(BaseModel):
     publish: PublishSettings = Field(default_factory=PublishSettings)
 
     def resolved(self) -> dict[str, Any]:
-        """Every key with its value, as it is stored with the dataset; no password of a URL."""
+        """Every key with its value, as it is stored with the dataset.
+
+        The address of a server is left out: it does not change what the model says, and may hold
+        names or passwords that are nobody's business.
+        """
         values = self.model_dump(mode="json")
-        url = urlsplit(self.teacher.url)
-        if url.username or url.password:
-            netloc = url.netloc.rpartition("@")[2]
-            values["teacher"]["url"] = urlunsplit(url._replace(netloc=netloc))
+        values["teacher"]["url"] = ""
         return values
 
 

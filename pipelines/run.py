@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,16 +152,23 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what killed runs left half-built; only under the lock."""
-    for name in ("dataset.partial", "records.partial", "old"):
+    """Remove what killed runs left half-built; only under the lock.
+
+    A run that was killed between its two last renames left the old dataset beside its place: it
+    goes back, so that there is one whatever becomes of this run.
+    """
+    for name in ("dataset.partial", "records.partial"):
         shutil.rmtree(out / "work" / name, ignore_errors=True)
+    for old, place in (("dataset.old", out / "dataset"), ("records.old", out / "work" / "records")):
+        if (out / "work" / old).exists() and not place.exists():
+            (out / "work" / old).rename(place)
+        shutil.rmtree(out / "work" / old, ignore_errors=True)
 
 
 def _move_into_place(built: Path, place: Path) -> None:
-    """Replace a folder by one that is whole. A reader sees the old one or the new one."""
-    old = built.parent / "old" / uuid.uuid4().hex
+    """Replace a folder by one that is whole: two renames, so a reader meets no half of anything."""
+    old = built.with_name(f"{place.name}.old")
     if place.exists():
-        old.parent.mkdir(exist_ok=True)
         place.rename(old)
     built.rename(place)
-    shutil.rmtree(old.parent, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

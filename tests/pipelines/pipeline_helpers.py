@@ -172,10 +172,9 @@ def samples(out: Path) -> dict[str, dict[str, Any]]:
 def left_half_built(out: Path) -> list[str]:
     """What a finished run must not leave behind."""
     work = out / "work"
-    found = [path for path in out.rglob("*") if "partial" in path.name]
-    for name in ("memo/tmp", "old"):
-        # The empty folder does no harm.
-        found += (work / name).glob("*")
+    found = [path for path in out.rglob("*") if "partial" in path.name or path.suffix == ".old"]
+    # The empty folder does no harm.
+    found += (work / "memo" / "tmp").glob("*")
     return [path.relative_to(out).as_posix() for path in found]
 
 

@@ -198,9 +198,8 @@ def test_killed_while_the_dataset_was_replaced(
     whole = undisturbed[0]
     out = Path(shutil.copytree(whole, tmp_path / "out"))
     kept = memo_entries(out)
-    (out / "work" / "old").mkdir()
     shutil.copytree(out / "dataset", out / "work" / "dataset.partial")
-    (out / "dataset").rename(out / "work" / "old" / "0123")
+    (out / "dataset").rename(out / "work" / "dataset.old")
     (out / "work" / "records.partial").mkdir()
     shutil.copytree(out / "work" / "records", out / "work" / "records.partial", dirs_exist_ok=True)
     (out / "work" / "memo" / "tmp" / "0123-4567").mkdir(parents=True)

@@ -60,7 +60,7 @@ class MeasureTeacher:
             else:
                 text = self._solve(request.scene, request.task, GAZES[number])
         except CannotSolveError as error:
-            return Reply(request_id=request.id, error=str(error), params_json=params)
+            return Reply(request_id=request.id, error=str(error), lasting=True, params_json=params)
         return Reply(request_id=request.id, text=text, params_json=params)
 
     def _propose(self, request: Request) -> str:

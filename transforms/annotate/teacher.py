@@ -110,6 +110,8 @@ class Reply(Record):
     request_id: str
     text: str = ""
     error: str = ""
+    lasting: bool = False
+    """Of an error: the same request would meet it again, so it is remembered like an answer."""
     prompt_sha256: str = ""
     params_json: str = "{}"
     prompt_tokens: int = -1

@@ -57,8 +57,8 @@ def ask_stored(
 ) -> dict[str, Reply]:
     """One reply per request, by request id; only what the store does not hold is asked.
 
-    Errors are not stored: the next run asks again. The teacher is opened only if there is
-    something to ask.
+    Errors that need not come again are not stored: the next run asks once more. The teacher is
+    opened only if there is something to ask.
     """
     version = make_teacher(settings, store, shots).version()
     replies: dict[str, Reply] = {}
@@ -76,7 +76,7 @@ def ask_stored(
             replies[request_id] = Reply.model_validate(stored)
     if missing:
         for reply in answers_by_id(open_teacher(settings, store, shots), missing):
-            if not reply.error:
+            if reply.lasting or not reply.error:
                 entries[reply.request_id].put(reply.model_dump(mode="json"))
             replies[reply.request_id] = reply
     return replies

@@ -150,7 +150,8 @@ class VLLMTeacher:
         elif finished.finish_reason != "stop":
             error = f"the engine ended with {finished.finish_reason!r}"
         if error:
-            return failed(request, error)
+            cut = finished.finish_reason == "length"
+            return failed(request, error).model_copy(update={"lasting": cut})
         return Reply(
             request_id=request.id,
             text=finished.text,

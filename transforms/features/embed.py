@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +37,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 CLIPS_PER_BATCH = 8
+HUB_TIMEOUT_S = 5.0
 
 Vectors = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
@@ -203,9 +207,33 @@ def check_weights(settings: FeatureSettings) -> None:
         )
     try:
         config = open_clip.get_pretrained_cfg(settings.model, settings.pretrained)
+        if not _is_cached(config.get("hf_hub", "")):
+            _reach_hub()
         open_clip.download_pretrained(config)
     except Exception as error:
         raise WeightsError(_no_weights(settings, error)) from error
+
+
+def _is_cached(hub_path: str) -> bool:
+    """Whether the weights of `owner/model/[file]` are in the hub's local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    model_id, _, name = hub_path.rpartition("/")
+    names = [name] if name else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+    return any(isinstance(try_to_load_from_cache(model_id, one), str) for one in names if model_id)
+
+
+def _reach_hub() -> None:
+    """Raise OSError at once where the hub can't be reached: its own client retries for a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise OSError("HF_HUB_OFFLINE is set")
+    if getproxies():
+        return
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    socket.create_connection((address.hostname or "", port), timeout=HUB_TIMEOUT_S).close()
 
 
 def _no_weights(settings: FeatureSettings, error: Exception) -> str:

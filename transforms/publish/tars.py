@@ -54,7 +54,8 @@ def members(file: IO[bytes], file_bytes: int) -> Iterator[Member]:
             )
         yield Member(name=info.name, offset=content, size=info.size)
         offset = content + -(-info.size // TAR_BLOCK) * TAR_BLOCK
-    if file_bytes - offset > TAR_RECORD or any(file.read(TAR_RECORD)):
+    # The end mark is two blocks; tarfile writes them and then pads to whole records.
+    if file_bytes - offset > TAR_RECORD + TAR_BLOCK or any(file.read(TAR_RECORD + TAR_BLOCK)):
         raise BadTarError(f"data after the end mark at byte {offset}")
 
 

@@ -85,6 +85,8 @@ class Clock:
     options: dict[str, str] = field(default_factory=dict)
     quarter_turns: int = 0
     """The pictures lie on their side in the file by so many turns, and its metadata says so."""
+    remux: tuple[str, ...] = ()
+    """Options of ffmpeg with which the file is copied into its final form."""
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -98,11 +100,11 @@ def write_clock(folder: Path, clock: Clock) -> Path:
     picture: Callable[[int], Pixels] = lambda number: np.ascontiguousarray(  # noqa: E731
         np.rot90(board(number, *clock.size), -clock.quarter_turns)
     )
-    flat = path if not clock.quarter_turns else path.with_stem(path.stem + "-flat")
-    write_pictures(flat, clock, map(picture, range(len(clock.ticks))))
-    if clock.quarter_turns:
-        angle = str(90 * clock.quarter_turns)
-        run_ffmpeg("-display_rotation", angle, "-i", str(flat), "-c", "copy", str(path))
+    turn = ("-display_rotation", str(90 * clock.quarter_turns)) if clock.quarter_turns else ()
+    first = path.with_name(f"first-{path.stem}.mp4") if turn or clock.remux else path
+    write_pictures(first, clock, map(picture, range(len(clock.ticks))))
+    if first != path:
+        run_ffmpeg(*turn, "-i", str(first), "-c", "copy", *clock.remux, str(path))
     return path
 
 

@@ -186,8 +186,8 @@ def test_rows_do_not_depend_on_batches(tmp_path: Path) -> None:
 def test_sharpness_falls_with_blur() -> None:
     picture = texture(320, 224)
     found = [sharpness(picture)]
-    found += [sharpness(cv2.GaussianBlur(picture, (0, 0), sigma)) for sigma in (1, 2, 4, 8)]
-    assert all(sharper > 1.5 * blurred for sharper, blurred in itertools.pairwise(found))
+    found += [sharpness(cv2.GaussianBlur(picture, (0, 0), sigma)) for sigma in (1, 2, 4)]
+    assert all(sharper > 3 * blurred for sharper, blurred in itertools.pairwise(found))
     assert sharpness(np.full((224, 224, 3), 90, np.uint8)) == 0.0
 
 
