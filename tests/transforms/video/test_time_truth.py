@@ -60,10 +60,11 @@ CONSTANT = [
     Clock("rgb.mkv", codec="ffv1", pix_fmt="bgr0"),
     Clock("alpha.webm", codec="libvpx-vp9", pix_fmt="yuva420p"),
     Clock("interlaced.mp4", options=BFRAMES | {"flags": "+ildct+ilme", "x264-params": "tff=1"}),
-    Clock("bare.h264", options=BFRAMES),
     Clock("two.mp4", (0, 1), options=BFRAMES),
-    Clock("three.ts", (0, 1, 2), options=BFRAMES),
-    Clock("early.ts", options=BFRAMES, remux=("-output_ts_offset", "-3")),
+    Clock("three.mkv", (0, 1, 2), options=BFRAMES),
+    Clock(
+        "early.ts", options=BFRAMES, remux=("-output_ts_offset", "-3", "-avoid_negative_ts", "0")
+    ),
     # The clock of MPEG-TS has 33 bits and starts again: here after the first second.
     Clock("wrap.ts", options=BFRAMES, remux=("-output_ts_offset", str(2**33 / 90_000 - 1))),
     Clock("fragments.mp4", options=BFRAMES, remux=("-movflags", "frag_keyframe+empty_moov")),
@@ -162,11 +163,12 @@ def test_sampled_frames_show_what_was_there_at_their_time(clock: Clock, work: Wo
         assert times[read_board(pixels)] == time_s
     sampled = np.array([time_s for time_s, _ in samples])
     assert sampled[0] == times[0]
-    longest = max(1 / SAMPLE_FPS, float(np.diff(times).max()))
-    assert np.diff(sampled).max() <= longest + np.diff(times).max() + 1e-6
+    longest_s = float(np.diff(times).max())
+    assert all(np.diff(sampled) <= max(1 / SAMPLE_FPS, longest_s) + longest_s + 1e-6)
     assert len(samples) <= (times[-1] - times[0]) * SAMPLE_FPS + 2
-    middle = [time_s for time_s in sampled if times[4] <= time_s < times[-2]]
-    part = [time_s for time_s, _ in sampled_frames(path, times[4], times[-2])]
+    start_s, end_s = times[len(times) // 3], times[-1]
+    middle = [time_s for time_s in sampled if start_s <= time_s < end_s]
+    part = [time_s for time_s, _ in sampled_frames(path, start_s, end_s)]
     assert part == middle
 
 

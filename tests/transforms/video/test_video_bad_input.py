@@ -205,6 +205,23 @@ def test_playlists_in_disguise_reach_nothing(
     assert not listener.somebody_came()
 
 
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_playlists_that_get_past_the_probe_reach_nothing(
+    tmp_path: Path, plain: Work, listener: Listener, kind: str
+) -> None:
+    (tmp_path / "other.mp4").write_bytes(plain.path.read_bytes())
+    path = file(tmp_path, PLAYLISTS[kind].format(other="other.mp4", url=listener.url), "list.ts")
+    decoding = DecodePass(
+        str(path), plain.video.probe, sample_fps=2.0, timeout_s=20, on_sample=lambda *_: None
+    )
+    assert list(decoding.batches()) == []
+    source = plain.video.source.model_copy(update={"location": location(path)})
+    video = plain.video.model_copy(update={"source": source})
+    ends = cut(video, plain.decoded, plain.clips, MemoStore(plain.store.root), CutSettings(crf=29))
+    assert all(isinstance(end, Rejected) for end in ends.values())
+    assert not listener.somebody_came()
+
+
 def test_what_is_no_file(tmp_path: Path, store: MemoStore) -> None:
     (tmp_path / "folder.mp4").mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
