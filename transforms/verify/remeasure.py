@@ -14,6 +14,7 @@ from pathlib import Path
 
 import av
 import cv2
+import ffmpeg
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,11 +23,13 @@ from schemas.clip import Media
 from transforms.annotate.observe import Observation, Rows, observe
 from transforms.memo import MemoStore
 from transforms.video.measures import COLOR_NAMES, read_rows, write_table
+from transforms.video.media_process import MediaProcess, ffmpeg_exe, read_frames, time_limit_s
 
-VERSION = "3"
+VERSION = "4"
 TABLE_FILE = "table.arrow"
 WIDTH_PX = 112
 BLOCKS = 3
+BATCH_FRAMES = 64
 COLOR_STEP_S = 0.15
 """Colours and brightness change slowly, apart from cuts; the frames between take the last value."""
 FLOW_WIDTH_PX = 192
@@ -77,46 +80,85 @@ def remeasured(media: Media, store: MemoStore, *, motion: bool) -> Observation:
     return observe(rows, rows["time_s"], cut_rows(rows), media.duration_s)
 
 
-def _stored(media: Media, store: MemoStore, what: str, measure: Callable[[Path], pa.Table]) -> Rows:
+def _stored(
+    media: Media, store: MemoStore, what: str, measure: Callable[[Path, Media], pa.Table]
+) -> Rows:
     entry = store.entry("remeasure", VERSION, what, media.sha256)
     if entry.get() is None:
         with entry.building() as folder:
-            write_table(measure(store.path(media.ref)), folder / TABLE_FILE)
+            write_table(measure(store.path(media.ref), media), folder / TABLE_FILE)
             entry.finish(folder, {})
     return read_rows(store.path(entry.ref(TABLE_FILE)), 0, media.num_frames)
 
 
-def measure_look(path: Path) -> pa.Table:
-    """Cut scores, brightness and colours of an mp4 of ours, one row per frame."""
-    times, scores, lumas, colors = [], [], [], []
+def measure_look(path: Path, media: Media) -> pa.Table:
+    """Cut scores, brightness and colours of an mp4 of ours, one row per frame.
+
+    Raises ValueError if it does not decode to as many frames as it is said to hold.
+    """
+    tick_s = media.fps_den / media.fps_num
+    step = max(1, round(COLOR_STEP_S / tick_s))
+    scores, lumas, colors = [], [], []
     before: npt.NDArray[np.float32] | None = None
-    looked_s = -np.inf
-    for time_s, bgr in _frames(path, WIDTH_PX):
-        lab = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2LAB), np.uint8)
-        histogram = block_histograms(lab)
-        score = 0.0 if before is None else hellinger(before, histogram)
-        before = histogram
-        if time_s - looked_s >= COLOR_STEP_S - 1e-6 or score >= CUT_SCORE:
-            # Lab lightness, not luma: it is only compared with itself.
-            luma, shares = lab[..., 0].mean() / 255.0, nearest_color_shares(lab)
-            looked_s = time_s
-        times.append(time_s)
-        scores.append(score)
-        lumas.append(luma)
-        colors.append(shares)
-    flat = pa.array(np.concatenate(colors).astype(np.float32))
+    count = 0
+    for frames in _small_frames(path, media):
+        tall = frames.reshape(-1, frames.shape[2], 3)
+        lab = np.asarray(cv2.cvtColor(tall, cv2.COLOR_BGR2LAB), np.uint8).reshape(frames.shape)
+        histograms = block_histograms(lab)
+        previous = histograms[:1] if before is None else before
+        own = hellinger(np.concatenate([previous, histograms[:-1]]), histograms)
+        before = histograms[-1:]
+        # Only some frames and those after a cut are looked at; the others take the last value.
+        looked = ((np.arange(count, count + len(lab)) % step) == 0) | (own >= CUT_SCORE)
+        looked[0] = True
+        place = np.cumsum(looked) - 1
+        # Lab lightness, not luma: it is only compared with itself.
+        lumas.append((lab[looked][..., 0].mean(axis=(1, 2)) / 255.0)[place])
+        colors.append(np.stack([nearest_color_shares(one) for one in lab[looked]])[place])
+        scores.append(own)
+        count += len(lab)
+    if count != media.num_frames:
+        raise ValueError(f"{count} frames decode, {media.num_frames} were meant")
+    flat = pa.array(np.concatenate(colors).reshape(-1).astype(np.float32))
     return pa.Table.from_arrays(
         [
-            pa.array(times, pa.float64()),
-            pa.array(np.array(scores, np.float32)),
-            pa.array(np.array(lumas, np.float32)),
+            pa.array(np.arange(count) * tick_s, pa.float64()),
+            pa.array(np.concatenate(scores).astype(np.float32)),
+            pa.array(np.concatenate(lumas).astype(np.float32)),
             pa.FixedSizeListArray.from_arrays(flat, len(COLOR_NAMES)),
         ],
         schema=_LOOK_SCHEMA,
     )
 
 
-def measure_motion(path: Path) -> pa.Table:
+def _small_frames(path: Path, media: Media) -> Iterator[Frames]:
+    """All frames at 112 pixels width, in batches (n, h, w, 3) of BGR, scaled by ffmpeg."""
+    height = _even(WIDTH_PX * media.height_px / media.width_px)
+    small = (
+        ffmpeg.input(f"file:{path}", format_whitelist="mov", protocol_whitelist="file", threads=1)
+        .video.filter("scale", WIDTH_PX, height, flags="area")
+        .output("pipe:1", format="rawvideo", pix_fmt="bgr24", fps_mode="passthrough")
+        .global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-nostats")
+    )
+    limit_s = time_limit_s(media.size_bytes, media.duration_s)
+    with MediaProcess(small.compile(cmd=ffmpeg_exe()), timeout_s=limit_s) as process:
+        batch: list[Frames] = []
+        for buffer in read_frames(process.stdout, WIDTH_PX * height * 3):
+            batch.append(np.frombuffer(buffer, np.uint8).reshape(height, WIDTH_PX, 3))
+            if len(batch) == BATCH_FRAMES:
+                yield np.stack(batch)
+                batch = []
+        if batch:
+            yield np.stack(batch)
+        process.wait()
+        process.raise_if_killed()
+
+
+def _even(value: float) -> int:
+    return max(2, round(value / 2) * 2)
+
+
+def measure_motion(path: Path, media: Media) -> pa.Table:
     """Dominant motion of an mp4 of ours, one row per frame; NaN on frames in between."""
     motions: list[tuple[float, float]] = []
     flow_from: tuple[float, Frames] | None = None
@@ -139,7 +181,7 @@ def _frames(path: Path, width_px: int) -> Iterator[tuple[float, Frames]]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"
-        height = max(2, round(width_px * stream.height / stream.width / 2) * 2)
+        height = _even(width_px * stream.height / stream.width)
         for frame in container.decode(stream):
             small = frame.reformat(width_px, height, "bgr24", interpolation="AREA")
             yield float(frame.time), np.asarray(small.to_ndarray(), np.uint8)
@@ -163,20 +205,26 @@ def _axis_steps() -> npt.NDArray[np.int32]:
 
 
 def block_histograms(lab: Frames) -> npt.NDArray[np.float32]:
-    """Square roots of the Lab histograms (8x8x8) of a 3x3 grid: (9, 512)."""
-    steps = _axis_steps()
-    index = _block_offsets(*lab.shape[:2]) + (lab[..., 0] >> 5).astype(np.int32) * 64
+    """Square roots of the Lab histograms (8x8x8) of a 3x3 grid: (n, h, w, 3) -> (n, 9, 512)."""
+    steps, bins = _axis_steps(), BLOCKS * BLOCKS * 512
+    index = _block_offsets(*lab.shape[1:3]) + (lab[..., 0] >> 5).astype(np.int32) * 64
     index += steps[lab[..., 1]] * 8 + steps[lab[..., 2]]
-    counts = np.bincount(index.reshape(-1), minlength=BLOCKS * BLOCKS * 512)
-    counts = counts.reshape(BLOCKS * BLOCKS, 512).astype(np.float32)
-    roots: npt.NDArray[np.float32] = np.sqrt(counts / counts.sum(axis=1, keepdims=True))
+    index += (np.arange(len(lab), dtype=np.int32) * bins)[:, None, None]
+    counts = np.bincount(index.reshape(-1), minlength=len(lab) * bins)
+    shares = counts.reshape(len(lab), BLOCKS * BLOCKS, 512).astype(np.float32)
+    # A very flat picture leaves blocks without a pixel.
+    totals = np.maximum(shares.sum(axis=2, keepdims=True), 1.0)
+    roots: npt.NDArray[np.float32] = np.sqrt(shares / totals)
     return roots
 
 
-def hellinger(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """Mean over blocks of the Hellinger distance of their histograms, 0..1."""
-    overlap = np.clip((one * other).sum(axis=1), 0.0, 1.0)
-    return float(np.sqrt(1.0 - overlap).mean())
+def hellinger(
+    one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Mean over blocks of the Hellinger distance of histograms (n, 9, 512), each 0..1: (n,)."""
+    overlap = np.clip(np.einsum("nbk,nbk->nb", one, other), 0.0, 1.0)
+    distances: npt.NDArray[np.float64] = np.sqrt(1.0 - overlap).mean(axis=1).astype(np.float64)
+    return distances
 
 
 @functools.cache
