@@ -138,8 +138,8 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.display import print_summary
     from pipelines.run import BusyError, run
     from runners.launch import UnknownRunnerError, prepare
-    from transforms.annotate.asking import TeacherUnavailable
     from transforms.features.embed import WeightsError
+    from transforms.outcome import StopRunError
     from transforms.video.inputs import BadInputError
 
     console = Console(stderr=True)
@@ -158,7 +158,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
         )
     except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)
-    except (BusyError, TeacherUnavailable) as error:
+    except (BusyError, StopRunError) as error:
         return _say(error, EXIT_FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; run the same command again to go on", EXIT_FAILED)

@@ -127,7 +127,19 @@ def _known(location: tuple[int | str, ...]) -> str:
     return f"; known are {', '.join(model.model_fields)}"
 
 
+SECRET_WORDS = ("token", "secret", "password", "api_key", "apikey", "authorization")
+
+
 def _check_teacher(teacher: TeacherSettings) -> None:
+    for section in ("extra_body", "engine_args"):
+        for name in getattr(teacher, section):
+            # All of the configuration is published; `max_tokens` and the like are no secrets.
+            words = name.casefold().replace("tokens", "")
+            if any(word in words for word in SECRET_WORDS):
+                raise ConfigError(
+                    f"teacher.{section}.{name}: a secret would be published with the "
+                    "configuration; use an environment variable (teacher.api_key_env, HF_TOKEN)"
+                )
     if teacher.kind is TeacherKind.OPENAI and not teacher.url:
         raise ConfigError("teacher.url: needed with teacher.kind openai, such as http://host/v1")
     if teacher.kind is not TeacherKind.MEASURE and not teacher.model:

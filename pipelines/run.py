@@ -28,6 +28,8 @@ from transforms.publish.finish import RunFacts
 from transforms.publish.manifest import MANIFEST_FILE, Manifest
 from transforms.video.inputs import expand_inputs
 from transforms.video.media_process import ffmpeg_version
+from transforms.video.shots import Detector
+from transforms.video.transnet import load_transnet
 
 VERSIONED = (
     *("av", "numpy", "open_clip_torch", "opencv-python-headless", "pyarrow", "pydantic"),
@@ -58,10 +60,12 @@ def run(
     before any work, and whatever stops the pipeline.
     """
     runner, options = prepare(beam_arguments)
-    sources, refused = expand_inputs(inputs)
+    sources, refused = expand_inputs(inputs, out)
     if limit is not None:
         sources = sources[:limit]
     check_weights(config.features)
+    if config.shots.detector is Detector.TRANSNETV2:
+        load_transnet()
     work = out / "work"
     store = MemoStore(str(work / "memo"))
     if config.teacher.kind is TeacherKind.OPENAI:

@@ -43,6 +43,20 @@ class MemoStore:
             raise ValueError(f"{ref!r} leads outside of the memo store")
         return path
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what is needed only for a while; `sweep` finds it if the process dies."""
+        folder = Path(self.root, "tmp", f"scratch-{uuid.uuid4().hex}")
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def forget(self, ref: str) -> None:
+        """Remove the entry that a stored file belongs to: it turned out to be damaged."""
+        shutil.rmtree(self.path(ref).parent, ignore_errors=True)
+
     def sweep(self) -> None:
         """Remove what killed runs left half-built. Only while no other run uses the store."""
         shutil.rmtree(Path(self.root, "tmp"), ignore_errors=True)
@@ -66,12 +80,14 @@ class Entry:
 
     def get(self) -> Any | None:
         """The stored result, or None."""
+        place = Path(self.root, self._ref)
         try:
-            text = Path(self.root, self._ref, RESULT_FILE).read_text("utf-8")
-            return json.loads(text)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            # ValueError: a machine that lost power can leave a file without its content.
+            stored = json.loads((place / RESULT_FILE).read_text("utf-8"))
+            sizes = {name: (place / name).stat().st_size for name in stored["files"]}
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+            # A machine that lost power can leave a file without its content.
             return None
+        return stored["result"] if sizes == stored["files"] else None
 
     def put(self, result: Any) -> None:
         """Store a result that has no files."""
@@ -90,7 +106,10 @@ class Entry:
 
     def finish(self, folder: Path, result: Any) -> None:
         """Make the folder the entry, with `result`. The first to finish wins, the rest agree."""
-        (folder / RESULT_FILE).write_text(canonical_json(result), "utf-8")
+        files = {path.name: path.stat().st_size for path in folder.iterdir()}
+        files.pop(RESULT_FILE, None)
+        text = canonical_json({"result": result, "files": files})
+        (folder / RESULT_FILE).write_text(text, "utf-8")
         place = Path(self.root, self._ref)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:

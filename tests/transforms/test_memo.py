@@ -149,7 +149,7 @@ def test_a_store_may_be_reached_through_a_link(store: MemoStore, tmp_path: Path)
     linked = MemoStore(str(tmp_path / "link"))
     entry = linked.entry("s", 1)
     assert entry.get() == "there"
-    assert linked.path(entry.ref(RESULT_FILE)).read_text() == '"there"'
+    assert '"there"' in linked.path(entry.ref(RESULT_FILE)).read_text()
 
 
 def test_what_cant_be_told_apart_is_refused(store: MemoStore) -> None:

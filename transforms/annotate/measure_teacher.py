@@ -41,7 +41,11 @@ class MeasureTeacher:
         self._shots = shots
 
     def version(self) -> str:
-        return content_hash("measure", VERSION, self._shots.model_dump(mode="json"))
+        # How clips are put together from shots shows in the clips themselves.
+        detecting = self._shots.model_dump(
+            mode="json", exclude={"min_clip_s", "max_clip_s", "unit"}
+        )
+        return content_hash("measure", VERSION, detecting)
 
     def open(self) -> None:
         """Nothing to load."""

@@ -96,7 +96,10 @@ class OpenAITeacher:
             base_url=url,
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx.Timeout(
-                self.settings.timeout_s, connect=min(CONNECT_TIMEOUT_S, self.settings.timeout_s)
+                self.settings.timeout_s,
+                connect=min(CONNECT_TIMEOUT_S, self.settings.timeout_s),
+                # Waiting for a connection is waiting for our own requests: no fault of the server.
+                pool=None,
             ),
             limits=httpx.Limits(max_connections=self.settings.in_flight),
         )

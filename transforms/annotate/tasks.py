@@ -128,8 +128,10 @@ def given_task(given: GivenQuestion, scene: Scene) -> Task:
     if kind is TaskKind.TEMPORAL_GROUNDING:
         # Given times are of the source; clip time starts with the first frame.
         shift_s = scene.clip.start_s
-        answered = [(start - shift_s, end - shift_s) for start, end in parse_intervals(text)]
-        text = "; ".join(f"{start_s} to {end_s}" for start_s, end_s in answered or spans)
+        answered = [
+            (max(0.0, start - shift_s), end - shift_s) for start, end in parse_intervals(text)
+        ]
+        text = "; ".join(f"{start_s:.6f} to {end_s:.6f}" for start_s, end_s in answered or spans)
     gold = make_answer(kind, text, given.options, -1.0) if text else None
     if gold is not None:
         _demand_inside(gold, scene)

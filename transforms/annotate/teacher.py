@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.base import Record, content_hash
 from schemas.case import Scene
 from schemas.task import Task, TaskKind
+from transforms.outcome import is_fatal
 
 
 class TeacherKind(StrEnum):
@@ -93,6 +94,7 @@ class Request(Record):
     def id(self) -> str:
         """Derived from all that the request says, so that a stored reply is found again."""
         return content_hash(
+            self.scene.clip.id,
             self.scene.media.sha256,
             None if self.task is None else self.task.model_dump(mode="json"),
             self.wanted,
@@ -150,7 +152,9 @@ def answers_by_id(teacher: Teacher, requests: Sequence[Request]) -> Iterator[Rep
         for reply in teacher.ask(requests):
             if reply.request_id in waiting and reply.request_id not in found:
                 found[reply.request_id] = reply
-    except Exception as error:  # noqa: BLE001 - whatever broke, it costs only these requests
+    except Exception as error:
+        if is_fatal(error):
+            raise
         trouble = f"the teacher failed: {type(error).__name__}: {error}"
     for request_id in dict.fromkeys(order):
         yield found.get(request_id) or Reply(request_id=request_id, error=trouble)

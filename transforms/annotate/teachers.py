@@ -52,6 +52,12 @@ def open_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSetting
         return _opened(settings.model_dump_json(), store.root, shots.model_dump_json())
 
 
+def _seen(settings: TeacherSettings, request: Request) -> str:
+    """What the teacher looks at, beyond the mp4 that is in the request's id."""
+    measures = settings.kind is TeacherKind.MEASURE
+    return request.scene.decoded.frames_ref if measures else ""
+
+
 def ask_stored(
     settings: TeacherSettings, store: MemoStore, shots: ShotSettings, requests: Sequence[Request]
 ) -> dict[str, Reply]:
@@ -63,10 +69,13 @@ def ask_stored(
     version = make_teacher(settings, store, shots).version()
     replies: dict[str, Reply] = {}
     missing: list[Request] = []
+    made_of = [version, settings.identity()]
     different = {request.id: request for request in requests}
     entries = {
-        request_id: store.entry("reply", version, settings.identity(), request_id)
-        for request_id in different
+        request_id: store.entry(
+            "reply", version, settings.identity(), request_id, _seen(settings, request)
+        )
+        for request_id, request in different.items()
     }
     for request_id, request in different.items():
         stored = entries[request_id].get()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import socket
 import threading
 from collections.abc import Sequence
@@ -245,18 +246,25 @@ def _no_weights(settings: FeatureSettings, error: Exception) -> str:
     )
 
 
+@functools.cache
+def _file_sha256(path: str, size_bytes: int, changed_ns: int) -> str:
+    """Hash of a file of weights, read once per process unless it changes."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def feature_entry(planned: PlannedClip, store: MemoStore, settings: FeatureSettings) -> Entry:
     """Where the features of a clip are stored."""
     clip = planned.clip
     identity = settings.model_dump(mode="json")
-    weights = Path(settings.pretrained)
-    if weights.is_file():
+    if Path(settings.pretrained).is_file():
         # Other weights under the same name must not meet old features.
-        identity["size_bytes"] = weights.stat().st_size
+        facts = Path(settings.pretrained).stat()
+        identity["pretrained"] = _file_sha256(settings.pretrained, facts.st_size, facts.st_mtime_ns)
     return store.entry(
         "features",
         VERSION,
-        planned.footage.video.sha256,
+        planned.footage.decoded.samples_ref,
         [clip.start_s, clip.end_s],
         identity,
     )

@@ -19,7 +19,7 @@ from transforms.publish.manifest import is_local_path
 GRADE_TOLERANCE = 1e-9
 TEXT_TOLERANCE_S = 0.01
 """Answers are written with at least two decimals."""
-ANSWER_CHECK = "answer"
+ANSWER_CHECKS = ("answer", "answer_iou", "answer_text")
 """Name of the check whose score is the grade of the answer."""
 
 Found = tuple[str, str]
@@ -226,10 +226,10 @@ def _answer_in(text: str) -> str:
 
 def _grade_faults(sample: Sample) -> Iterator[Found]:
     """Grade the written answer once more, by the function that a trainer will use."""
-    stated = [check.score for check in sample.verdict.checks if check.name == ANSWER_CHECK]
+    made = [check for check in sample.verdict.checks if check.name in ANSWER_CHECKS]
     replies = [message for message in sample.messages if message.role == "assistant"]
     spec = _loads(sample.reward.spec_json or "{}")
-    if not stated or not replies or spec is None or sample.reward.style != "rule":
+    if not made or not replies or spec is None or sample.reward.style != "rule":
         return
     text = "".join(part.text for part in replies[-1].parts if part.type == "text")
     try:
@@ -237,8 +237,8 @@ def _grade_faults(sample: Sample) -> Iterator[Found]:
     except Exception as error:  # noqa: BLE001 - whatever a hostile spec breaks is its own fault
         yield "reward", f"can't grade the answer again: {type(error).__name__}: {error}"
         return
-    if not abs(grade - stated[0]) <= GRADE_TOLERANCE:
+    if not abs(grade - made[0].score) <= GRADE_TOLERANCE:
         yield (
-            f"verdict.checks.{ANSWER_CHECK}",
-            f"score is {stated[0]!r}, but {sample.reward.fn} grades the answer {grade!r}",
+            f"verdict.checks.{made[0].name}",
+            f"score is {made[0].score!r}, but {sample.reward.fn} grades the answer {grade!r}",
         )

@@ -13,6 +13,7 @@ from schemas.case import Case
 from schemas.sample import Sample
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
+from transforms.publish.files import sha256_file
 from transforms.publish.planning import Partition, PlannedSample, ShardPlan
 from transforms.publish.routing import PublishSettings, partition, routes
 from transforms.publish.samples import make_sample
@@ -124,4 +125,11 @@ def _write(
     routed: list[Routed] = list(joined["routed"])
     samples = {one.sample.id: one.sample for one in routed}
     media = {one.sample.id: store.path(one.media_ref) for one in routed}
-    return write_shard(plan, samples, media, Path(folder))
+    try:
+        return write_shard(plan, samples, media, Path(folder))
+    except ValueError:
+        # A damaged mp4 in the store: gone, so that running again mends it.
+        for one in routed:
+            if sha256_file(store.path(one.media_ref)) != one.sample.media[0].sha256:
+                store.forget(one.media_ref)
+        raise

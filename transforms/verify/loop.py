@@ -7,8 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import av
-
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.rollout import Box, Rollout, Segment, TeacherFacts, rollout_id
@@ -139,16 +137,23 @@ class Verifier:
 
     def __call__(self, answered: Answered) -> Outcome[Case]:
         case = answered.case
-        gold = self.gold(case, answered.rollouts)
         try:
-            observation = self._observation(case)
-        except (av.FFmpegError, ValueError, IndexError) as error:
+            return self._verified(answered)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            LOG.exception("the verifier failed on %s", case.task.id)
             # The case goes on without these rollouts: if it vanished, the ledger of tasks would
             # not balance, and a broken mp4 would cost the whole run.
             subjects = [(rollout.id, case.task.id) for rollout in answered.rollouts]
             detail = f"{type(error).__name__}: {error}"[:500]
             lost = list(rejections_of(Stage.VERIFY, subjects, Reason.INTERNAL_ERROR, detail))
             return Outcome([case], lost, len(answered.rollouts))
+
+    def _verified(self, answered: Answered) -> Outcome[Case]:
+        case = answered.case
+        gold = self.gold(case, answered.rollouts)
+        observation = self._observation(case)
         attempts = list(case.attempts)
         rejections = []
         for rollout in answered.rollouts:

@@ -22,10 +22,11 @@ import pyarrow as pa
 from schemas.clip import Media
 from transforms.annotate.observe import Observation, Rows, observe
 from transforms.memo import MemoStore
+from transforms.video.decode import SCALE_EXACT
 from transforms.video.measures import COLOR_NAMES, read_rows, write_table
 from transforms.video.media_process import MediaProcess, ffmpeg_exe, read_frames, time_limit_s
 
-VERSION = "4"
+VERSION = "5"
 TABLE_FILE = "table.arrow"
 WIDTH_PX = 112
 BLOCKS = 3
@@ -136,7 +137,7 @@ def _small_frames(path: Path, media: Media) -> Iterator[Frames]:
     height = _even(WIDTH_PX * media.height_px / media.width_px)
     small = (
         ffmpeg.input(f"file:{path}", format_whitelist="mov", protocol_whitelist="file", threads=1)
-        .video.filter("scale", WIDTH_PX, height, flags="area")
+        .video.filter("scale", WIDTH_PX, height, flags=f"area+{SCALE_EXACT}")
         .output("pipe:1", format="rawvideo", pix_fmt="bgr24", fps_mode="passthrough")
         .global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-nostats")
     )

@@ -20,16 +20,19 @@ from schemas.rejection import Reason, Rejected
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome
+from transforms.video import probe as probing
 from transforms.video.decode import DecodePass, Frames
 from transforms.video.measures import FrameMeasurer, sharpness, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
 from transforms.video.shots import make_scorer
 
-VERSION = "2"
+VERSION = "3"
 FRAMES_FILE = "frames.arrow"
 SAMPLES_FILE = "samples.arrow"
 JPEG_QUALITY = 92
 MAX_FPS = 120
+MAX_SIDE_PX = 16_384
+"""What H.264 encoders take; a header that claims more would only cost memory."""
 
 STANDARD_RATES = tuple(
     Fraction(*rate)
@@ -82,12 +85,16 @@ def analyse(
     Raises Rejected: no_decodable_frame, truncated, too_short, too_long, decode_timeout,
     decoder_crashed.
     """
+    if max(video.probe.width_px, video.probe.height_px) > MAX_SIDE_PX:
+        size = f"{video.probe.width_px}x{video.probe.height_px}"
+        raise Rejected(Reason.NO_DECODABLE_FRAME, f"{size} pixels; at most {MAX_SIDE_PX} a side")
     claimed_s = max(video.probe.claimed_duration_s, video.probe.container_duration_s)
     if claimed_s > limits.max_duration_s:
         raise Rejected(
             Reason.TOO_LONG, f"claims {claimed_s:.1f} s, more than {limits.max_duration_s:g} s"
         )
-    entry = store.entry("decode", VERSION, video.sha256, ffmpeg_version(), score_family, sample_fps)
+    made_of = [video.sha256, probing.VERSION, ffmpeg_version(), score_family, sample_fps]
+    entry = store.entry("decode", VERSION, made_of)
     facts = entry.get()
     if facts is None:
         # Where the pass stopped at the limit, only that is remembered: a higher one decodes again.
@@ -127,8 +134,10 @@ def _decode(
         if times:
             write_table(measurer.table(), folder / FRAMES_FILE)
             facts = _facts(np.concatenate(times), video.probe, decoding)
-        elif not Path(video.source.path).is_file():
-            raise Rejected(Reason.NOT_FOUND, "the file has vanished", lasting=False)
+        elif decoding.failed:
+            # The video's fault or the machine's: the next run may see. Nothing is remembered.
+            detail = f"codec {video.probe.codec}; ffmpeg failed"
+            raise Rejected(Reason.NO_DECODABLE_FRAME, detail, lasting=False)
         entry.finish(folder, facts)
     return facts
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +28,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.case import PlannedClip, Scene
 from schemas.clip import Clip, Media
 from schemas.rejection import Reason, Rejected, Stage
-from schemas.video import Decoded, Probe, Video
+from schemas.video import AudioStream, Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome, rejection
-from transforms.video.decode import DECODER_THREADS, PtsLog
+from transforms.video.decode import DECODER_THREADS, SCALE_EXACT, PtsLog
 from transforms.video.measures import read_rows
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
@@ -39,12 +39,13 @@ from transforms.video.media_process import (
     MediaProcess,
     ffmpeg_exe,
     ffmpeg_version,
+    opened,
     read_frames,
     time_limit_s,
     widen_pipe,
 )
 
-VERSION = "2"
+VERSION = "3"
 CLIP_FILE = "clip.mp4"
 ENCODER_THREADS = 2
 """Fixed: x264 writes other bytes with another number of threads."""
@@ -53,6 +54,9 @@ AUDIO_RATE_HZ = 48_000
 AUDIO_CHANNELS = 2
 UNSPECIFIED = 2
 FULL_RANGE = 2
+MAX_SPANS = 64
+MAX_CLIP_BYTES = 8 << 30
+"""What a member of a tar can hold."""
 
 
 class CutSettings(BaseModel):
@@ -89,8 +93,8 @@ def cut(
         else:
             ends[clip.id] = Media.model_validate(stored)
     try:
-        for clip, media in _cut_missing(video, decoded, missing, store, settings):
-            ends[clip.id] = media
+        for clip, end in _cut_missing(video, decoded, missing, store, settings):
+            ends[clip.id] = end
     except Rejected as rejected:
         for clip, _ in missing:
             ends.setdefault(clip.id, rejected)
@@ -147,7 +151,8 @@ def _cut_missing(
     missing: Sequence[tuple[Clip, Entry]],
     store: MemoStore,
     settings: CutSettings,
-) -> Iterator[tuple[Clip, Media]]:
+) -> Iterator[tuple[Clip, CutEnd]]:
+    """The end of each clip, in order. What fails for one clip does not end the others."""
     if not missing:
         return
     rate = Fraction(decoded.fps_num, decoded.fps_den)
@@ -156,13 +161,18 @@ def _cut_missing(
     timeout_s = time_limit_s(video.size_bytes, video.probe.container_duration_s) + 30 * clip_seconds
     rows = read_rows(store.path(decoded.frames_ref), 0, decoded.num_frames)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proofreel-")))
+        folder = stack.enter_context(store.scratch())
         pcm = _decode_audio(video, folder, timeout_s)
+        path, descriptor = stack.enter_context(opened(video.source.path))
         log = PtsLog(small_size=f"{size[0]}x{size[1]}")
-        command = _decode_command(video, [clip for clip, _ in missing], size)
+        command = _decode_command(path, video.probe, [clip for clip, _ in missing], size)
         decoder = stack.enter_context(
             MediaProcess(
-                command, timeout_s=timeout_s, stderr_line=log.read_line, stderr_end=log.close
+                command,
+                timeout_s=timeout_s,
+                stderr_line=log.read_line,
+                stderr_end=log.close,
+                pass_fds=[descriptor],
             )
         )
         widen_pipe(decoder.stdout)
@@ -170,12 +180,18 @@ def _cut_missing(
         for clip, entry in missing:
             times = rows["time_s"][clip.start_frame : clip.end_frame]
             counts = repeats(times, clip.start_s, clip.end_s, rate)
-            with entry.building() as place:
-                file = place / CLIP_FILE
-                _encode(file, source, clip, counts, size, rate, video.probe, pcm, settings)
-                media = _media(file, clip, sum(counts), size, rate, pcm is not None, entry)
-                entry.finish(place, media.model_dump(mode="json"))
-            yield clip, media
+            end: CutEnd
+            try:
+                with entry.building() as place:
+                    file = place / CLIP_FILE
+                    _encode(file, source, clip, counts, size, rate, video.probe, pcm, settings)
+                    end = _media(file, clip, sum(counts), size, rate, pcm is not None, entry)
+                    entry.finish(place, end.model_dump(mode="json"))
+            except Rejected as rejected:
+                if source.ended:
+                    raise
+                end = rejected
+            yield clip, end
 
 
 def _media(
@@ -191,6 +207,8 @@ def _media(
         found = sum(packet.size > 0 for packet in container.demux(video=0))
     if found != num_frames:
         raise Rejected(Reason.CUT_FAILED, f"{found} frames in the mp4, {num_frames} were meant")
+    if file.stat().st_size >= MAX_CLIP_BYTES:
+        raise Rejected(Reason.CUT_FAILED, "the clip is larger than a member of a tar can be")
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return Media(
@@ -227,6 +245,7 @@ class _FrameSource:
         self._frames = enumerate(read_frames(decoder.stdout, frame_bytes))
         self._ahead: tuple[int, bytearray] | None = None
         self._last_row = -1
+        self.ended = False
 
     def rows(self, start: int, end: int) -> Iterator[tuple[int, bytearray]]:
         """Frames of rows [start, end). Raises Rejected if one can't be found again."""
@@ -253,13 +272,15 @@ class _FrameSource:
             if row > self._last_row:
                 self._last_row = row
                 return row, frame
+        self.ended = True
         self._decoder.wait()
         self._decoder.raise_if_killed()
         raise Rejected(Reason.CUT_FAILED, f"the video ended early: {self._decoder.complaint}")
 
 
-def _decode_command(video: Video, clips: Sequence[Clip], size: tuple[int, int]) -> list[str]:
-    probe = video.probe
+def _decode_command(
+    path: str, probe: Probe, clips: Sequence[Clip], size: tuple[int, int]
+) -> list[str]:
     # Only frames of the clips are scaled and handed over. A margin of a millisecond is harmless:
     # what does not belong to a clip is told by its time.
     spans: list[tuple[float, float]] = []
@@ -269,9 +290,14 @@ def _decode_command(video: Video, clips: Sequence[Clip], size: tuple[int, int]) 
             spans[-1] = (spans[-1][0], end)
         else:
             spans.append((start, end))
+    # ffmpeg takes sums of at most 100 terms, so the smallest gaps are handed over as well.
+    while len(spans) > MAX_SPANS:
+        gaps = [after[0] - before[1] for before, after in pairwise(spans)]
+        at = gaps.index(min(gaps))
+        spans[at : at + 2] = [(spans[at][0], spans[at + 1][1])]
     wanted = "+".join(f"between(t,{start - 0.001:.6f},{end + 0.001:.6f})" for start, end in spans)
     source = ffmpeg.input(
-        f"file:{video.source.path}",
+        path,
         protocol_whitelist=ALLOWED_PROTOCOLS,
         format_whitelist=ALLOWED_DEMUXERS,
         threads=DECODER_THREADS,
@@ -284,7 +310,7 @@ def _decode_command(video: Video, clips: Sequence[Clip], size: tuple[int, int]) 
     pictures = (
         source[str(probe.video_index)]
         .filter("select", wanted)
-        .filter("scale", size[0], size[1], flags="bicubic", **to_tv)
+        .filter("scale", size[0], size[1], flags=f"bicubic+{SCALE_EXACT}", **to_tv)
         .filter("format", "yuv420p")
         .filter("showinfo", checksum=0)
     )
@@ -302,28 +328,34 @@ def _decode_audio(video: Video, folder: Path, timeout_s: float) -> Path | None:
     if probe.audio is None:
         return None
     file = folder / "audio.pcm"
+    with opened(video.source.path) as (path, descriptor):
+        command = _audio_command(path, probe, probe.audio, file)
+        with MediaProcess(command, timeout_s=timeout_s, pass_fds=[descriptor]) as process:
+            code = process.wait()
+            process.raise_if_killed()
+            _raise_if_full(process)
+    # Sound that can't be decoded is no reason to lose the pictures.
+    if code != 0 or not file.exists() or file.stat().st_size == 0:
+        return None
+    return file
+
+
+def _audio_command(path: str, probe: Probe, audio: AudioStream, file: Path) -> list[str]:
     source = ffmpeg.input(
-        f"file:{video.source.path}",
+        path,
         protocol_whitelist=ALLOWED_PROTOCOLS,
         format_whitelist=ALLOWED_DEMUXERS,
         copyts=None,
     )
     sound = (
-        source[str(probe.audio.index)]
+        source[str(audio.index)]
         .filter("asetpts", f"PTS-{probe.start_time_s:.6f}/TB")
         .filter("aresample", AUDIO_RATE_HZ, first_pts=0, **{"async": 1})
     )
     output = ffmpeg.output(
         sound, f"file:{file}", format="s16le", ac=AUDIO_CHANNELS, ar=AUDIO_RATE_HZ
     ).global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-nostats")
-    with MediaProcess(output.compile(cmd=ffmpeg_exe()), timeout_s=timeout_s) as process:
-        code = process.wait()
-        process.raise_if_killed()
-        _raise_if_full(process)
-    # Sound that can't be decoded is no reason to lose the pictures.
-    if code != 0 or not file.exists() or file.stat().st_size == 0:
-        return None
-    return file
+    return list(output.compile(cmd=ffmpeg_exe()))
 
 
 def _encode(
@@ -392,6 +424,8 @@ def _encode_command(
         "preset": settings.preset,
         "crf": settings.crf,
         "threads": ENCODER_THREADS,
+        # Without this, x264's bytes depend on the processor, and on chance with two threads.
+        "x264-params": "cpu-independent=1",
         "pix_fmt": "yuv420p",
         "g": max(1, round(KEYFRAME_INTERVAL_S * rate)),
         "color_range": "tv",

@@ -26,8 +26,10 @@ from transforms.video.media_process import (
     ALLOWED_PROTOCOLS,
     MediaProcess,
     ffmpeg_exe,
+    opened,
     read_frames,
     widen_pipe,
+    without_addresses,
 )
 
 FRAME_WIDTH_PX = 96
@@ -36,6 +38,8 @@ FRAME_HEIGHT_PX = 54
 SAMPLE_SHORT_SIDE_PX = 224
 """Short side of the sampled frames: the input size of most CLIP models."""
 BATCH_FRAMES = 64
+SCALE_EXACT = "accurate_rnd+bitexact"
+"""The same pixels on every processor: without these, its vector units decide about roundings."""
 DECODER_THREADS = 2
 """Enough to overlap parsing with decoding; more videos at once use more cores."""
 
@@ -46,7 +50,10 @@ _INFO = re.compile(
     r".* s:(\d+x\d+) "
 )
 _TIME_BASE = re.compile(r"\[Parsed_showinfo_\d+ @ [^\]]+\] config in time_base: (\d+)/(\d+)")
-_TRUNCATION = re.compile(r"partial file|ended prematurely|truncated|Truncating", re.IGNORECASE)
+_TRUNCATION = re.compile(
+    r"\[[^\]]*\].*(partial file|ended prematurely|truncated|Truncating)", re.IGNORECASE
+)
+"""In messages, which begin with the name of who speaks; not in what a file says of itself."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ class PtsLog:
             base = _TIME_BASE.match(line)
             if base is not None:
                 self.time_base = Fraction(int(base[1]), int(base[2]))
-            elif not self.truncation and _TRUNCATION.search(line):
-                self.truncation = line[-200:]
+            elif not self.truncation and _TRUNCATION.match(line):
+                self.truncation = without_addresses(line)[-200:]
             return
         pts = None if found[1] == "NOPTS" else int(found[1])
         with self._changed:
@@ -155,7 +162,7 @@ def _even(value: float) -> int:
 def decode_command(path: str, probe: Probe, sample_fps: float, samples_fd: int) -> list[str]:
     """The ffmpeg command of the pass: small frames on stdout, samples on `samples_fd`."""
     source = ffmpeg.input(
-        f"file:{path}",
+        path,
         protocol_whitelist=ALLOWED_PROTOCOLS,
         format_whitelist=ALLOWED_DEMUXERS,
         threads=DECODER_THREADS,
@@ -164,7 +171,7 @@ def decode_command(path: str, probe: Probe, sample_fps: float, samples_fd: int) 
     split = source[str(probe.video_index)].filter_multi_output("split")
     small, large = split.stream(0), split.stream(1)
     small = (
-        small.filter("scale", FRAME_WIDTH_PX, FRAME_HEIGHT_PX, flags="area")
+        small.filter("scale", FRAME_WIDTH_PX, FRAME_HEIGHT_PX, flags=f"area+{SCALE_EXACT}")
         .filter("format", "bgr24")
         .filter("showinfo", checksum=0)
     )
@@ -172,7 +179,7 @@ def decode_command(path: str, probe: Probe, sample_fps: float, samples_fd: int) 
     step = f"floor(t*{sample_fps}+0.001)-floor(prev_selected_t*{sample_fps}+0.001)"
     large = (
         large.filter("select", f"isnan(prev_selected_t)+gte({step},1)")
-        .filter("scale", width_px, height_px, flags="bicubic")
+        .filter("scale", width_px, height_px, flags=f"bicubic+{SCALE_EXACT}")
         .filter("format", "rgb24")
         .filter("showinfo", checksum=0)
     )
@@ -209,6 +216,8 @@ class DecodePass:
         self._log = PtsLog(small_size=f"{FRAME_WIDTH_PX}x{FRAME_HEIGHT_PX}")
         self._timeline = Timeline(probe.start_time_s)
         self._sample_error: BaseException | None = None
+        self.failed = False
+        """Whether ffmpeg said so by its exit code, after the last batch."""
 
     @property
     def truncation(self) -> str:
@@ -224,8 +233,12 @@ class DecodePass:
 
     def batches(self) -> Iterator[Batch]:
         """Small frames in order of time. Raises Rejected on time-out or crash of the decoder."""
+        with opened(self._path) as (source, descriptor):
+            yield from self._run(source, descriptor)
+
+    def _run(self, source: str, descriptor: int) -> Iterator[Batch]:
         read_fd, write_fd = os.pipe()
-        command = decode_command(self._path, self._probe, self._sample_fps, write_fd)
+        command = decode_command(source, self._probe, self._sample_fps, write_fd)
         samples = os.fdopen(read_fd, "rb", buffering=0)
         reader = threading.Thread(target=self._read_samples, args=[samples], daemon=True)
         try:
@@ -234,7 +247,7 @@ class DecodePass:
                 timeout_s=self._timeout_s,
                 stderr_line=self._log.read_line,
                 stderr_end=self._log.close,
-                pass_fds=[write_fd],
+                pass_fds=[write_fd, descriptor],
             )
             with process:
                 os.close(write_fd)
@@ -242,9 +255,10 @@ class DecodePass:
                 widen_pipe(process.stdout)
                 reader.start()
                 yield from self._read_small(process)
-                process.wait()
+                code = process.wait()
                 reader.join()
                 process.raise_if_killed()
+                self.failed = code != 0
                 if self._sample_error is not None:
                     raise self._sample_error
         finally:

@@ -44,11 +44,15 @@ class BadInputError(Exception):
 Found = Source | Rejection
 
 
-def expand_inputs(inputs: Iterable[str]) -> tuple[list[Source], list[Rejection]]:
+def expand_inputs(
+    inputs: Iterable[str], out: Path | None = None
+) -> tuple[list[Source], list[Rejection]]:
     """Sources of all inputs, sorted, one per file, and what could not be taken.
 
-    Nothing is opened but manifests. Raises BadInputError if an input names nothing at all.
+    What lies below `out` is left out: clips of an earlier run are no sources. Nothing is opened but
+    manifests. Raises BadInputError if an input names nothing at all.
     """
+    below = None if out is None else Path(os.path.realpath(out))
     sources: dict[str, Source] = {}
     rejections: list[Rejection] = []
     # Sorted, since of two names for one file the first is kept.
@@ -58,6 +62,8 @@ def expand_inputs(inputs: Iterable[str]) -> tuple[list[Source], list[Rejection]]
                 rejections.append(found)
             else:
                 key = os.path.realpath(found.path)
+                if below is not None and Path(key).is_relative_to(below):
+                    continue
                 sources[key] = _merged(sources.get(key), found)
     return (
         sorted(sources.values(), key=lambda source: (source.uri, source.path)),
@@ -70,7 +76,12 @@ def _merged(one: Source | None, other: Source) -> Source:
     if one is None:
         return other
     questions = dict.fromkeys([*one.questions, *other.questions])
-    return one.model_copy(update={"questions": tuple(questions)})
+    # What one of them does not say, the other may.
+    said = {
+        name: getattr(one, name) or getattr(other, name)
+        for name in ("user_id", "license", "source_url")
+    }
+    return one.model_copy(update={"questions": tuple(questions), **said})
 
 
 def _expand(text: str) -> Iterator[Found]:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -108,7 +109,12 @@ class MediaProcess:
             # A group of its own, so that what the process started ends with it.
             process_group=0,
         )
-        _limit_memory(self._process.pid)
+        try:
+            _limit_memory(self._process.pid)
+        except BaseException:
+            self._kill()
+            self._process.wait()
+            raise
         self._timer = threading.Timer(self._timeout_s, self._on_timeout)
         self._timer.daemon = True
         self._timer.start()
@@ -172,15 +178,47 @@ class MediaProcess:
         assert self._process.stderr is not None
         # Without a buffer `readline` would ask the system for every single byte.
         stream = io.BufferedReader(cast(io.RawIOBase, self._process.stderr), _MAX_LINE_BYTES)
-        for raw in iter(functools.partial(stream.readline, _MAX_LINE_BYTES), b""):
-            line = raw.decode("utf-8", "replace").rstrip()
-            if self._stderr_line is not None:
-                self._stderr_line(line)
-            if "Parsed_showinfo" not in line:
-                self._last_lines.append(line)
-                del self._last_lines[:-20]
-        if self._stderr_end is not None:
-            self._stderr_end()
+        try:
+            for raw in iter(functools.partial(stream.readline, _MAX_LINE_BYTES), b""):
+                line = raw.decode("utf-8", "replace").rstrip()
+                if self._stderr_line is not None:
+                    self._stderr_line(line)
+                if "Parsed_showinfo" not in line:
+                    self._last_lines.append(without_addresses(line))
+                    del self._last_lines[:-20]
+        finally:
+            # Whatever happens here, nobody may go on waiting for lines.
+            if self._stderr_end is not None:
+                self._stderr_end()
+
+
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+_LOCAL_FILE = re.compile(r"(file:)?/[^\s'\"]*/")
+
+
+def without_addresses(line: str) -> str:
+    """A line of ffmpeg's without memory addresses and folders, which differ from run to run."""
+    return _LOCAL_FILE.sub("", _ADDRESS.sub("", line))
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[tuple[str, int]]:
+    """A file as ffmpeg is to open it, and the descriptor to hand to the process.
+
+    A descriptor instead of a name: names can hold anything, also what would be taken for options
+    or, as ffmpeg writes them into its log, for a part of the log.
+    Raises Rejected(not_found or unreadable).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Rejected(Reason.NOT_FOUND, "the file has vanished", lasting=False) from error
+    except OSError as error:
+        raise Rejected(Reason.UNREADABLE, error.strerror or "", lasting=False) from error
+    try:
+        yield f"file:/dev/fd/{descriptor}", descriptor
+    finally:
+        os.close(descriptor)
 
 
 def read_frames(stream: IO[bytes], frame_bytes: int) -> Iterator[bytearray]:
@@ -214,4 +252,7 @@ def _limit_memory(pid: int) -> None:
 
         # The child may have ended already; then there is nothing to limit.
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+            _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+            unlimited = hard == resource.RLIM_INFINITY
+            limit = MEMORY_LIMIT_BYTES if unlimited else min(MEMORY_LIMIT_BYTES, hard)
+            resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from schemas.rejection import Reason, Rejected
@@ -12,10 +13,11 @@ from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
     MediaProcess,
+    opened,
     time_limit_s,
 )
 
-VERSION = "1"
+VERSION = "2"
 _CHILD = Path(__file__).with_name("probe_child.py")
 
 
@@ -24,8 +26,11 @@ def probe(path: str, size_bytes: int) -> Probe:
 
     Raises Rejected: not_a_video, no_video_stream, decode_timeout, decoder_crashed.
     """
-    command = [sys.executable, "-I", str(_CHILD), path, ALLOWED_PROTOCOLS, ALLOWED_DEMUXERS]
-    with MediaProcess(command, timeout_s=time_limit_s(size_bytes, 0.0)) as child:
+    with ExitStack() as stack:
+        source, descriptor = stack.enter_context(opened(path))
+        command = [sys.executable, "-I", str(_CHILD), source, ALLOWED_PROTOCOLS, ALLOWED_DEMUXERS]
+        limit_s = time_limit_s(size_bytes, 0.0)
+        child = stack.enter_context(MediaProcess(command, timeout_s=limit_s, pass_fds=[descriptor]))
         output = child.stdout.readall()  # type: ignore[attr-defined]
         code = child.wait()
         child.raise_if_killed()

@@ -16,7 +16,7 @@ from av.stream import Disposition
 def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
     options = {"protocol_whitelist": protocols, "format_whitelist": demuxers}
     try:
-        container = av.open("file:" + path, options=options, metadata_errors="replace")
+        container = av.open(path, options=options, metadata_errors="replace")
     except (av.error.FFmpegError, UnicodeError) as error:
         detail = str(getattr(error, "strerror", "") or error)
         return {"reason": "not_a_video", "detail": f"{type(error).__name__}: {detail}"}

