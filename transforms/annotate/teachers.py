@@ -72,9 +72,7 @@ def ask_stored(
     made_of = [version, settings.identity()]
     different = {request.id: request for request in requests}
     entries = {
-        request_id: store.entry(
-            "reply", version, settings.identity(), request_id, _seen(settings, request)
-        )
+        request_id: store.entry("reply", made_of, request_id, _seen(settings, request))
         for request_id, request in different.items()
     }
     for request_id, request in different.items():
