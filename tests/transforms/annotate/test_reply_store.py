@@ -84,7 +84,7 @@ def test_a_lost_reply_is_asked_for_once_more_and_no_other(
     first = ask(store, requests())
     lost = requests()[2]
     made_of = ["1", SETTINGS.identity()]
-    entry = store.entry("reply", made_of, lost.id, lost.scene.decoded.frames_ref)
+    entry = store.entry("reply", made_of, lost.id, "")
     assert entry.get() is not None
     shutil.rmtree(Path(store.root, entry.ref("")))
     teacher.asked.clear()
