@@ -8,6 +8,7 @@ import glob
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,9 @@ def _folder(root: Path) -> Iterator[Found]:
 
 def _printable(name: str) -> str:
     """File names are bytes; those that are no UTF-8 can't stand in a dataset as they are."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    # A backslash would look like a path of another system.
+    return re.sub(r"\\x([0-9a-f]{2})", r"%\1", text)
 
 
 def _rejection(subject: str, reason: Reason, detail: str) -> Rejection:
