@@ -19,9 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # Beam warns of cloud libraries that are not installed; nobody here asked for them.
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    logging.getLogger().addFilter(_not_about_clouds)
+    logging.getLogger().addFilter(_worth_saying)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_not_about_clouds)
+        handler.addFilter(_worth_saying)
     parser = _parser()
     if not given:
         parser.print_help()
@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(options.command(options, beam_arguments))
 
 
-def _not_about_clouds(record: logging.LogRecord) -> bool:
-    return "apitools not found" not in record.getMessage()
+def _worth_saying(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    # Random weights are said once, in our own words.
+    return not any(words in message for words in ("apitools not found", "No pretrained weights"))
 
 
 def _parser() -> argparse.ArgumentParser:

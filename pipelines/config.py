@@ -94,9 +94,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: the value is not YAML") from error
     # An empty value means the empty text, as in teacher.model=
-    place = values
+    place, default = values, Config().resolved()
     for part in parts[:-1]:
-        inner = place.setdefault(part, {})
+        # A mapping that only the defaults hold is changed in one place, not replaced.
+        default = default.get(part, {})
+        default = default if isinstance(default, dict) else {}
+        inner = place.setdefault(part, dict(default))
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override}: {part} is no section")
         place = inner

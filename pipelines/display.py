@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from schemas.rejection import UNITS, Stage
 from transforms.progress import ProgressLog
-from transforms.publish.manifest import FunnelStage, Manifest
+from transforms.publish.manifest import REJECTED_FILE, FunnelStage, Manifest
 
 POLL_S = 0.5
 LINES_EVERY_S = 3.0
@@ -177,5 +179,14 @@ def print_summary(console: Console, manifest: Manifest, folder: str) -> None:
     held = ", ".join(f"{count} {split}" for split, count in splits.items()) or "no samples"
     console.print(f"dataset: {folder}", highlight=False, soft_wrap=True)
     console.print(f"holds: {held} in {len(manifest.shards)} shards", highlight=False)
-    for note in manifest.notes:
-        console.print(f"note: {note}", highlight=False)
+    for line in examples(Path(folder)):
+        console.print(line, highlight=False, markup=False)
+
+
+def examples(dataset: Path) -> list[str]:
+    """One example for every reason that something was rejected for."""
+    found: dict[tuple[str, str], str] = {}
+    for row in pq.read_table(dataset / REJECTED_FILE).to_pylist():
+        said = f"{row['subject']}: {row['detail']}"
+        found.setdefault((row["stage"], row["reason"]), said)
+    return [f"{stage} {reason}, such as {said}" for (stage, reason), said in found.items()]

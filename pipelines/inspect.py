@@ -83,6 +83,8 @@ def inspect(root: Path, identity: str, picture: str | None, console: Console) ->
             draw_case(case, store.path(case.scene.media.ref)).save(picture)
             console.print(f"drawn: {picture}", highlight=False)
         return
+    if picture:
+        raise NotFoundError(f"{identity}: --picture draws a task or a sample, and this is neither")
     clip = folder.clip(identity)
     if clip is not None:
         console.print(_clip_tree(folder, clip))

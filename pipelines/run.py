@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.metadata
+import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pipelines.display import ProgressDisplay
 from proofreel import __version__
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
+from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.teacher import TeacherKind
 from transforms.annotate.teachers import make_teacher
 from transforms.features.embed import check_weights
@@ -71,6 +73,11 @@ def run(
     if config.teacher.kind is TeacherKind.OPENAI:
         # A wrong address is better told now than after hours of decoding.
         make_teacher(config.teacher, store, config.shots).open()
+    if config.teacher.kind is TeacherKind.VLLM and importlib.util.find_spec("vllm") is None:
+        raise TeacherUnavailable(
+            "teacher.kind is vllm, which is not installed: pip install 'proofreel[vllm]', or use a "
+            "server with teacher.kind=openai"
+        )
     work.mkdir(parents=True, exist_ok=True)
     with locked(work / "lock"):
         store.sweep()

@@ -175,3 +175,17 @@ def test_the_resolved_configuration_is_stored(tmp_path: Path) -> None:
     assert stored["teacher"].pop("prompts") == "my prompts"
     assert stored == expected
     assert manifest(out)["seed"] == 5
+
+
+def test_one_weight_of_the_mix_can_be_set_alone() -> None:
+    """The others keep theirs; a whole mix given in its place stands as it is."""
+    default = load_config(None).tasks.mix
+    assert load_config(None, ["tasks.mix.mcq=0"]).tasks.mix == {**default, TaskKind.MCQ: 0.0}
+    assert load_config(None, ["tasks.mix={count: 1}"]).tasks.mix == {TaskKind.COUNT: 1.0}
+
+
+@pytest.mark.parametrize("name", ["hf_token", "api_key", "Authorization"])
+def test_secrets_are_refused_since_the_configuration_is_published(name: str) -> None:
+    with pytest.raises(ConfigError, match="secret would be published"):
+        load_config(None, [f"teacher.extra_body={{{name}: x}}"])
+    load_config(None, ["teacher.extra_body={max_completion_tokens: 5}"])

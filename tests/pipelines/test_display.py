@@ -121,9 +121,9 @@ def test_summary_says_what_there_is_and_where(finished: Path) -> None:
     console = Console(file=text, width=120)
     stored = Manifest.model_validate(manifest(finished))
     console.print(funnel_table(stored.funnel))
-    print_summary(console, stored, "somewhere/dataset")
+    print_summary(console, stored, str(finished / "dataset"))
     said = text.getvalue()
-    assert "dataset: somewhere/dataset" in said
+    assert f"dataset: {finished / 'dataset'}" in said
     counted: dict[str, int] = {}
     for shard in stored.shards:
         split = shard.path.split("/")[0]
@@ -131,5 +131,5 @@ def test_summary_says_what_there_is_and_where(finished: Path) -> None:
     for split, count in counted.items():
         assert f"{count} {split}" in said
     assert f"in {len(stored.shards)} shards" in said
-    assert "check_failed" in said
-    assert stored.notes[0].split(":")[0] in said
+    # One example for each reason, so that nobody has to open the table to know what to do.
+    assert "verify check_failed, such as r" in said

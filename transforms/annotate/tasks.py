@@ -21,6 +21,15 @@ MAX_QUESTION_WORDS = 50
 """After LongVT's rules."""
 
 
+DEFAULT_MIX = {
+    TaskKind.MCQ: 2.0,
+    TaskKind.COUNT: 1.0,
+    TaskKind.NUMBER: 1.0,
+    TaskKind.TEMPORAL_GROUNDING: 2.0,
+    TaskKind.ORDERING: 2.0,
+}
+
+
 class TaskSettings(BaseModel):
     """Section `tasks` of the configuration."""
 
@@ -28,14 +37,9 @@ class TaskSettings(BaseModel):
 
     per_clip: int = Field(4, ge=1, le=32, description="questions wanted per clip")
     mix: dict[TaskKind, float] = Field(
-        default_factory=lambda: {
-            TaskKind.MCQ: 2.0,
-            TaskKind.COUNT: 1.0,
-            TaskKind.NUMBER: 1.0,
-            TaskKind.TEMPORAL_GROUNDING: 2.0,
-            TaskKind.ORDERING: 2.0,
-        },
-        description="how often each kind is asked for, relative to the others; 0 = never",
+        default_factory=lambda: dict(DEFAULT_MIX),
+        description="how often each kind is asked for, relative to the others; 0 or not named = "
+        "never; --set tasks.mix.mcq=0 changes one and leaves the others",
     )
 
 

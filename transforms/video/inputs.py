@@ -262,6 +262,8 @@ def _questions(
     question: str, options: list[Any], answer: str, kind: str, spans: list[Any]
 ) -> tuple[GivenQuestion, ...]:
     if not question:
+        if options or answer or spans:
+            raise ValueError("options, answer or spans without a column 'question'")
         return ()
     if not all(isinstance(span, list | tuple) and len(span) == 2 for span in spans):
         raise ValueError("spans is a list of [start, end] in seconds")
