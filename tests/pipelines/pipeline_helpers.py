@@ -203,6 +203,8 @@ class Started:
 
 
 def decodes_or_encodes(command: list[str]) -> bool:
-    """Whether a command is ffmpeg at work, or the child that probes; asking the version is not."""
+    """Whether a command is ffmpeg at work, or a child of ours; asking the version is not."""
     text = " ".join(command)
-    return "-version" not in command and ("ffmpeg" in text or "probe_child" in text)
+    return "-version" not in command and any(
+        name in text for name in ("ffmpeg", "probe_child", "cut_child")
+    )

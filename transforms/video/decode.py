@@ -31,6 +31,7 @@ from transforms.video.media_process import (
     widen_pipe,
     without_addresses,
 )
+from transforms.video.timeline import Timeline
 
 FRAME_WIDTH_PX = 96
 FRAME_HEIGHT_PX = 54
@@ -118,34 +119,6 @@ class PtsLog:
                 raise Rejected(Reason.DECODER_CRASHED, f"no time for frame {index}", lasting=False)
             pts = log[index]
         return None if pts is None else pts * self.time_base
-
-
-class Timeline:
-    """Makes reported times usable: seconds from the container's start, strictly increasing.
-
-    A frame without a time is put one typical step after the frame before. A frame that does not
-    come after the one before it (broken files) is left out; `accept` says so, `left_out` counts.
-    """
-
-    def __init__(self, start_time_s: float) -> None:
-        self._start = Fraction(round(start_time_s * 1_000_000), 1_000_000)
-        self._last: Fraction | None = None
-        self._step = Fraction(1, 25)
-        self.left_out = 0
-
-    def accept(self, reported: Fraction | None) -> float | None:
-        """The frame's source time in seconds, or None if the frame is to be left out."""
-        if reported is None:
-            time = self._start if self._last is None else self._last + self._step
-        else:
-            time = reported
-        if self._last is not None:
-            if time <= self._last:
-                self.left_out += 1
-                return None
-            self._step = time - self._last
-        self._last = time
-        return float(round(time - self._start, 6))
 
 
 def sample_size_px(probe: Probe) -> tuple[int, int]:

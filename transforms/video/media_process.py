@@ -143,6 +143,16 @@ class MediaProcess:
         assert self._process.stdin is not None
         return self._process.stdin
 
+    def send(self, text: bytes) -> None:
+        """Write all of it to the process; one that no longer listens will say why.
+
+        Its input stays open until the end of the `with` block or of this process.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            view = memoryview(text)
+            while view:
+                view = view[self.stdin.write(view) :]
+
     def wait(self) -> int:
         """Wait for the end and for the last line of stderr; the exit code."""
         code = self._process.wait()

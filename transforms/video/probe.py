@@ -17,7 +17,7 @@ from transforms.video.media_process import (
     time_limit_s,
 )
 
-VERSION = "2"
+VERSION = "3"
 _CHILD = Path(__file__).with_name("probe_child.py")
 
 

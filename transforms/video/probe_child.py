@@ -12,6 +12,8 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+NEARLY_SQUARE = 0.005
+
 
 def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
     options = {"protocol_whitelist": protocols, "format_whitelist": demuxers}
@@ -39,7 +41,8 @@ def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
             in_stream_s = float(video.duration * video.time_base)
         rotation, aspect = first_frame_facts(container, video)
         width_px, height_px = context.width, context.height
-        if aspect > 0:
+        # Next to 1 it is what rounding to whole pixels left over, not a shape of pixels.
+        if aspect > 0 and abs(aspect - 1.0) > NEARLY_SQUARE:
             width_px = round(width_px * aspect)
         if rotation % 180:
             width_px, height_px = height_px, width_px

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from clock_video import Clock, Work, run_ffmpeg, work_through, write_clock
 
+import transforms.video.cut
 from transforms.memo import MemoStore
-from transforms.video.media_process import ffmpeg_exe, ffmpeg_version
+from transforms.video.media_process import MediaProcess, ffmpeg_exe, ffmpeg_version
 
 UseFfmpeg = Callable[[str], None]
+UseCutter = Callable[[str], None]
 
 
 @pytest.fixture
@@ -66,9 +69,27 @@ def use_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UseF
 
 
 @pytest.fixture
-def count_ffmpeg(tmp_path: Path, use_ffmpeg: UseFfmpeg) -> Callable[[], int]:
-    """How many ffmpeg processes have been started since the fixture was asked for."""
-    log = tmp_path / "started"
-    log.touch()
-    use_ffmpeg(f'echo started >>\'{log}\'\nexec "$REAL" "$@"')
-    return lambda: len(log.read_text().splitlines())
+def use_cutter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCutter:
+    """Runs lines of Python in the process that cuts, before it begins; `child` is its module."""
+
+    def use(script: str) -> None:
+        wrapper = tmp_path / "cutter.py"
+        head = "import errno, os, signal\nimport transforms.video.cut_child as child\n"
+        wrapper.write_text(f"{head}{script}\nchild.main()\n")
+        monkeypatch.setattr(transforms.video.cut, "CHILD", (sys.executable, "-I", str(wrapper)))
+
+    return use
+
+
+@pytest.fixture
+def count_processes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many media processes have been started since the fixture was asked for."""
+    started: list[MediaProcess] = []
+    enter = MediaProcess.__enter__
+
+    def counted(process: MediaProcess) -> MediaProcess:
+        started.append(process)
+        return enter(process)
+
+    monkeypatch.setattr(MediaProcess, "__enter__", counted)
+    return lambda: len(started)
