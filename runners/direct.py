@@ -6,9 +6,11 @@ import os
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
+NEVER_MS = 10**9
 NAMES = frozenset({"", "directrunner", "direct", "fnapirunner", "fnapi"})
 """In lower case: Beam takes runners' names in any case, and without `Runner` at their end."""
 
@@ -28,4 +30,8 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     if "--direct_running_mode" not in given:
         many = direct.direct_num_workers != 1
         direct.direct_running_mode = "multi_threading" if many else "in_memory"
+    # Worker threads' output is sent by size, not also once a second from a thread of its own: that
+    # one does not wait for an element to be whole, and whoever reads a half takes its next byte for
+    # the beginning of another (the run fails, or never ends). 0 would mean the default.
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = NEVER_MS
     return FnApiRunner(), options

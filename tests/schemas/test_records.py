@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,11 @@ def test_a_verdict_accepts_what_passed_everything() -> None:
     assert judge("r", (good, good)).accepted
     assert not judge("r", (good, bad)).accepted
     assert judge("r", (good, bad)).id == "r"
+
+
+def test_pickled_records_come_back_whole_and_small() -> None:
+    """As they wait between the steps of a pipeline."""
+    source = Source(uri="a.mp4", location="a.mp4", questions=({"question": "What? " * 200},))
+    packed = pickle.dumps(source)
+    assert pickle.loads(packed) == source
+    assert len(packed) < len(source.to_json()) / 2
