@@ -40,7 +40,9 @@ docs: setup  ## the page of the configuration, from its schema
 
 bench: setup  ## proofreel against plain ffmpeg
 	$(BIN)/python bench/curate.py
-	$(BIN)/python bench/curate.py --memory
+	$(BIN)/python bench/curate.py memory
+	$(BIN)/python bench/curate.py growth
+	$(BIN)/python bench/shots.py
 
 clean:
 	rm -rf $(VENV) .venv-vllm demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

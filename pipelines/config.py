@@ -18,7 +18,8 @@ from transforms.publish.routing import PublishSettings
 from transforms.verify.checks import VerifySettings
 from transforms.video.analyse import InputSettings
 from transforms.video.cut import CutSettings
-from transforms.video.shots import ShotSettings
+from transforms.video.overlay_text import TextSettings
+from transforms.video.shots import Join, ShotSettings
 
 
 class Config(BaseModel):
@@ -29,6 +30,7 @@ class Config(BaseModel):
     seed: int = Field(0, description="seed of all choices: options, splits, mixes, samples")
     input: InputSettings = Field(default_factory=InputSettings)
     shots: ShotSettings = Field(default_factory=ShotSettings)
+    overlay_text: TextSettings = Field(default_factory=TextSettings)
     features: FeatureSettings = Field(default_factory=FeatureSettings)
     select: SelectSettings = Field(default_factory=SelectSettings)
     cut: CutSettings = Field(default_factory=CutSettings)
@@ -67,6 +69,15 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         raise ConfigError(_in_words(error)) from error
     _check_teacher(config.teacher)
+    if config.shots.join is Join.FEATURES and not config.features.enabled:
+        raise ConfigError(
+            "shots.join: features compares pictures by a model, and features.model is none; "
+            "name a model there, or set shots.join to none"
+        )
+    if config.select.max_text_share < 1.0 and not config.overlay_text.enabled:
+        raise ConfigError(
+            "select.max_text_share: no text is looked for; set overlay_text.enabled to true"
+        )
     return config
 
 
@@ -179,6 +190,8 @@ def _plain(value: Any) -> Any:
     """A default as YAML knows it."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
     return value.value if isinstance(value, Enum) else value
 
 

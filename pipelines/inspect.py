@@ -148,8 +148,9 @@ def _clip_tree(folder: Folder, clip: Clip) -> Tree:
         tree.add(f"video {escape(footage.video.source.uri)}")
     starts = ", ".join(f"{start - clip.start_s:.2f}" for start in clip.shot_starts_s)
     tree.add(f"shots at {starts} s")
-    values = ", ".join(f"{name} {value:g}" for name, value in clip.measures.model_dump().items())
-    tree.add(f"measures: {values}")
+    measures = tree.add("measures")
+    for name, value in clip.measures.model_dump(mode="json").items():
+        measures.add(f"{name} {_number(value)}")
     _add_rejections(tree, folder, clip.id)
     for case in folder.cases_of(clip.id):
         accepted = len(case.accepted)
@@ -158,6 +159,13 @@ def _clip_tree(folder: Folder, clip: Clip) -> Tree:
             f"{accepted}/{len(case.attempts)} accepted"
         )
     return tree
+
+
+def _number(value: object) -> str:
+    """A measure as people read it."""
+    if isinstance(value, list):
+        return " ".join(f"{one:g}" for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _case_tree(folder: Folder, case: Case) -> Tree:

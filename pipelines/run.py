@@ -23,14 +23,15 @@ from schemas.source import Source
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.teacher import TeacherKind
 from transforms.annotate.teachers import make_teacher
-from transforms.features.embed import check_weights
+from transforms.features.embed import RANDOM, check_weights
 from transforms.memo import MemoStore
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
 from transforms.publish.manifest import MANIFEST_FILE, Manifest
 from transforms.video.inputs import expand_inputs
 from transforms.video.media_process import ffmpeg_version
-from transforms.video.shots import Detector
+from transforms.video.overlay_text import load_detector
+from transforms.video.shots import Detector, Join, core_minutes_per_hour
 from transforms.video.transnet import load_transnet
 
 VERSIONED = (
@@ -38,6 +39,8 @@ VERSIONED = (
     *("scenedetect-headless", "torch"),
 )
 """Packages whose version can change what a run gives."""
+TEXT_PACKAGES = ("onnxruntime", "rapidocr")
+"""The same, where overlaid text is measured."""
 
 Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
 
@@ -68,6 +71,8 @@ def run(
     check_weights(config.features)
     if config.shots.detector is Detector.TRANSNETV2:
         load_transnet()
+    if config.overlay_text.enabled:
+        load_detector()
     work = out / "work"
     store = MemoStore(str(work / "memo"))
     if config.teacher.kind is TeacherKind.OPENAI:
@@ -83,8 +88,9 @@ def run(
         store.sweep()
         _sweep(out)
         plan = _plan(out, store, config)
-        if config.features.enabled and config.features.note:
-            console.print(f"note: {config.features.note}", highlight=False)
+        told = plan.facts.notes if config.features.enabled else ()
+        for note in (*told, *_costs(config)):
+            console.print(f"note: {note}", highlight=False)
         _run_pipeline(plan, sources, refused, runner, options, console)
         _move_into_place(Path(plan.dataset_folder), out / "dataset")
         _move_into_place(Path(plan.records_folder), work / "records")
@@ -97,14 +103,13 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
     progress.unlink(missing_ok=True)
     for name in ("dataset.partial", "records.partial"):
         (work / name).mkdir()
-    notes = tuple(note for note in (config.features.note,) if note)
     facts = RunFacts(
         proofreel_version=__version__,
         seed=config.seed,
         config=config.resolved(),
-        versions=versions(),
+        versions=versions(TEXT_PACKAGES if config.overlay_text.enabled else ()),
         prompts=_prompts(config),
-        notes=notes,
+        notes=_notes(config),
     )
     return Plan(
         config=config,
@@ -116,9 +121,33 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
     )
 
 
-def versions() -> dict[str, str]:
+def _notes(config: Config) -> tuple[str, ...]:
+    """What a reader of the dataset must know about how it was made."""
+    notes = [config.features.note] if config.features.note else []
+    if config.shots.join is Join.FEATURES and config.features.pretrained == RANDOM:
+        notes.append(
+            "shots.join is features and the weights are random: shots were joined by texture and "
+            "place, not by what they show, and join_cosine is meant for trained weights."
+        )
+    return tuple(notes)
+
+
+def _costs(config: Config) -> tuple[str, ...]:
+    """What costly choices cost on this machine; timed, so only to be shown."""
+    if config.shots.detector is not Detector.TRANSNETV2 or load_transnet().device != "cpu":
+        return ()
+    family = config.shots.score_family
+    minutes, usual = core_minutes_per_hour(family), core_minutes_per_hour(Detector.CONTENT)
+    return (
+        f"shots.detector is {family} and torch has no GPU: an hour of video at 25 frames/s takes "
+        f"about {minutes:.0f} minutes of a core, where content takes {60 * usual:.0f} seconds; "
+        "docs/shots.md tells which to choose",
+    )
+
+
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
     """Versions of what can change the bytes of a dataset."""
-    found = {name: importlib.metadata.version(name) for name in VERSIONED}
+    found = {name: importlib.metadata.version(name) for name in (*VERSIONED, *more)}
     return {"ffmpeg": ffmpeg_version(), "proofreel": __version__, **found}
 
 

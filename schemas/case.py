@@ -15,6 +15,8 @@ class Footage(Record):
 
     video: Video
     decoded: Decoded
+    borders_ref: str = ""
+    """Arrow file in the memo store: embeddings of the pictures around its cuts, if asked for."""
 
 
 class PlannedClip(Record):

@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from schemas.base import Record, content_id
+
+NOT_MEASURED = -1.0
+SILENCE_LUFS = -70.0
+"""What silence is given as: the absolute gate of ITU-R BS.1770, below which nothing counts."""
+
+
+class ShotType(StrEnum):
+    """How long the shots of a clip are on average (average shot length, ASL: Salt 1974).
+
+    Hollywood's films ranged from 8 to 11 s before 1960 and from 4 to 6 s around 2000 (Bordwell
+    2006); the fastest stay just under 2 s. What lies beyond is out of the ordinary.
+    """
+
+    MONTAGE = "montage"
+    """Less than 2 s a shot."""
+    EDITED = "edited"
+    """2 to 10 s a shot."""
+    LONG_TAKE = "long_take"
+    """More than 10 s a shot."""
 
 
 class Measures(Record):
-    """Plain numbers about the pictures of a clip, each 0..1 unless said."""
+    """Plain numbers about the pictures and the sound of a clip, each 0..1 unless said."""
 
     brightness: float
     """Mean luma."""
     contrast: float
     """Mean over frames of the standard deviation of luma."""
+    underexposed_share: float
+    """Share of the picture, bars left out, that is nearly black (luma up to 15 of 255)."""
+    overexposed_share: float
+    """Share of the picture, bars left out, that is nearly white (luma from 240 of 255)."""
     sharpness: float
     """Median over sampled frames of the variance of the Laplacian of luma in 0..1."""
     motion: float
     """Mean over frames of the absolute luma difference to the frame before, cuts left out."""
+    motion_speed: float
+    """Mean length of the optical flow in picture widths per second; median over time."""
+    motion_speed_p90: float
+    """The same, 90th percentile over time."""
     black_share: float
-    """Share of frames whose mean luma is below 0.06."""
+    """Share of frames that are nearly black all over."""
     frozen_share: float
-    """Share of frames that do not differ from the frame before."""
+    """Share of moments, four a second, at which nothing moves or changes."""
+    crop_box: tuple[float, float, float, float]
+    """What is left of the picture without bars (letterbox, pillarbox): x1, y1, x2, y2."""
+    text_share: float
+    """Mean share of the picture that text covers; -1 = not measured."""
+    loudness_lufs: float
+    """Integrated loudness (ITU-R BS.1770) of two-channel sound; -70 = silence or no sound."""
+    sound_share: float
+    """Share of the time that is not silent."""
+    average_shot_s: float
+    """Mean length of the clip's shots, in seconds."""
+    shot_type: ShotType
+
+    @property
+    def border_share(self) -> float:
+        """Share of the picture that is bars."""
+        x1, y1, x2, y2 = self.crop_box
+        return round(1.0 - (x2 - x1) * (y2 - y1), 6)
 
 
 class Clip(Record):
@@ -59,6 +105,8 @@ class Media(Record):
     fps_den: int
     duration_s: float
     has_audio: bool
+    copied: bool = False
+    """Whether the pictures are the source's own packets, not encoded anew."""
 
     @property
     def half_frame_s(self) -> float:

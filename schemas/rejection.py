@@ -51,6 +51,7 @@ class Reason(StrEnum):
     # decode
     NO_DECODABLE_FRAME = "no_decodable_frame"
     TRUNCATED = "truncated"
+    DAMAGED = "damaged"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     DECODE_TIMEOUT = "decode_timeout"
@@ -58,8 +59,16 @@ class Reason(StrEnum):
     # select
     NEAR_DUPLICATE = "near_duplicate"
     TOO_DARK = "too_dark"
+    OVEREXPOSED = "overexposed"
     FROZEN = "frozen"
+    TOO_STILL = "too_still"
+    TOO_FAST = "too_fast"
     BLURRED = "blurred"
+    BORDERS = "borders"
+    TEXT_OVERLAY = "text_overlay"
+    SILENT = "silent"
+    TOO_QUIET = "too_quiet"
+    SHOT_TYPE = "shot_type"
     FEATURES_FAILED = "features_failed"
     # cut
     CUT_FAILED = "cut_failed"

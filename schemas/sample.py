@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.base import Record
+from schemas.clip import Measures
 from schemas.task import Answer
 
 Split = Literal["sft", "rl", "preference"]
@@ -29,11 +30,17 @@ class SampleMedia(Record):
     fps_num: int
     fps_den: int
     is_cfr: bool
+    is_copied: bool
+    """Whether the pictures are the source's own packets, not encoded anew."""
     has_audio: bool
     frame_pts_s: list[float]
     source_uri: str
     source_start_s: float
     source_end_s: float
+    source_truncated: str
+    """What is missing of the source video, in words; "" when it is whole."""
+    measures: Measures
+    """Of the clip: how bright, sharp, lively, loud it is, where its picture stands without bars."""
 
 
 class Sampling(Record):

@@ -38,6 +38,8 @@ class Probe(Record):
     color_transfer: int
     """Colour facts as code points of ITU-T H.273; 2 = unspecified (range: 0; 1 = tv, 2 = pc)."""
     audio: AudioStream | None
+    ends_early: str = ""
+    """How the file ends before its pictures and sound do, in words; empty if nothing says so."""
 
 
 class Video(Record):
@@ -66,11 +68,17 @@ class Decoded(Record):
     """The constant frame rate that fits the presentation times best; clips are cut at it."""
     is_vfr: bool
     truncated: str
-    """What is missing at the end, in words; empty when the file is whole."""
+    """What is missing, in words; empty when the file is whole. The rest is what is told of here."""
+    damaged_frames: int = 0
+    """How many frames the decoder had to patch up, as it says itself."""
     frames_ref: str
     """Arrow file in the memo store: one row per frame (`transforms.video.measures`)."""
     samples_ref: str
-    """Arrow file in the memo store: sampled frames as JPEG with their times."""
+    """Arrow file in the memo store: sampled frames as JPEG (`transforms.video.samples`)."""
+    loudness_ref: str = ""
+    """Arrow file in the memo store: loudness of sound (`transforms.video.sound`); "" if none."""
+    text_ref: str = ""
+    """Arrow file in the memo store: share of text (`transforms.video.overlay_text`); "" if off."""
 
 
 def video_id(sha256: str) -> str:

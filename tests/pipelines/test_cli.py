@@ -349,9 +349,14 @@ def test_inspect_of_a_clip_and_a_video(finished: Path, capsys: Capture) -> None:
     said = shown(capsys, finished, scene.clip.id)
     for wanted in (scene.clip.id, scene.video.id, scene.video.source.uri, "brightness", "shots at"):
         assert wanted in said
+    measures = scene.clip.measures
+    assert all(f"{name} " in said for name in type(measures).model_fields)
+    assert f"shot_type {measures.shot_type}" in said
+    assert "crop_box " + " ".join(f"{edge:g}" for edge in measures.crop_box) in said
     for row in index_rows(finished):
         if row["clip_id"] == scene.clip.id:
             assert row["task_id"] in said
+            assert json.loads(row["measures_json"]) == json.loads(measures.to_json())
     said = shown(capsys, finished, scene.video.id)
     for wanted in (scene.video.sha256, scene.clip.id, "decodes:", scene.video.source.uri):
         assert wanted in said

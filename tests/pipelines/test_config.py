@@ -150,6 +150,13 @@ def test_overrides_that_lead_through_a_value() -> None:
         load_config(None, ["seed=[1"])
 
 
+def test_a_threshold_on_text_needs_text_to_be_looked_for() -> None:
+    with pytest.raises(ConfigError, match=r"select\.max_text_share.*overlay_text\.enabled"):
+        load_config(None, ["select.max_text_share=0.1"])
+    config = load_config(None, ["select.max_text_share=0.1", "overlay_text.enabled=true"])
+    assert config.select.max_text_share == 0.1
+
+
 def test_yaml_can_not_make_objects(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load_config(written(tmp_path, "seed: !!python/object/apply:os.getpid []"))

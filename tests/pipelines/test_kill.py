@@ -208,7 +208,7 @@ def test_killed_while_the_dataset_was_replaced(
 
 
 @pytest.mark.parametrize("step", ["decode", "cut"])
-def test_media_processes_end_by_themselves_when_their_parent_died(step: str, tmp_path: Path) -> None:
+def test_media_processes_end_when_their_parent_died(step: str, tmp_path: Path) -> None:
     """Only the run itself is killed, as by the system when memory is short."""
     out = tmp_path / "out"
     process = start("run", long_video(), "--out", out, *FAST, "--direct_num_workers=1")

@@ -16,7 +16,7 @@ from schemas.base import canonical_json, content_hash
 from schemas.case import Scene
 from schemas.task import Origin, Task
 from transforms.annotate.families import choose, solve
-from transforms.annotate.observe import GAZES, Gaze, Observation, observe
+from transforms.annotate.observe import GAZES, Gaze, Observation, Rows, observe
 from transforms.annotate.questions import CannotSolveError, Question, Solution
 from transforms.annotate.replies import (
     CitedSegment,
@@ -26,8 +26,9 @@ from transforms.annotate.replies import (
 )
 from transforms.annotate.teacher import Reply, Request, TeacherSettings
 from transforms.memo import MemoStore
+from transforms.video.joining import without_joined
 from transforms.video.measures import read_rows
-from transforms.video.shots import ShotSettings, scaled, shot_starts
+from transforms.video.shots import Join, ShotSettings, scaled, shot_starts
 
 VERSION = "5"
 
@@ -88,20 +89,27 @@ class MeasureTeacher:
         clip, media = scene.clip, scene.media
         path = self._store.path(scene.decoded.frames_ref)
         rows = read_rows(path, clip.start_frame, clip.end_frame)
-        if gaze.cut_factor == 1.0:
-            # The shots that the clip was made of, decided with a view of the whole video.
-            first_rows = np.searchsorted(rows["time_s"], np.array(clip.shot_starts_s) - 1e-6)
-            starts = [int(row) for row in first_rows]
-        else:
-            settings = scaled(self._shots, gaze.cut_factor)
-            # The clip's first frame differs from the one before it, which the clip does not show.
-            scores = rows["shot_score"].copy()
-            scores[0] = 0.0
-            starts = shot_starts(rows["time_s"], scores, settings)
+        # The shots that the clip was made of, decided with a view of the whole video.
+        first_rows = np.searchsorted(rows["time_s"], np.array(clip.shot_starts_s) - 1e-6)
+        starts = [int(row) for row in first_rows]
+        if gaze.cut_factor != 1.0:
+            starts = self._starts_seen(rows, starts, gaze)
         # Ticks of the published mp4: what a viewer of the clip can see.
         tick_s = media.fps_den / media.fps_num
         times = np.round((rows["time_s"] - clip.start_s) / tick_s) * tick_s
         return observe(rows, times, starts, media.duration_s, gaze)
+
+    def _starts_seen(self, rows: Rows, known: list[int], gaze: Gaze) -> list[int]:
+        """Where shots begin by a stricter or laxer detector, in the clip alone."""
+        settings = scaled(self._shots, gaze.cut_factor)
+        # The clip's first frame differs from the one before it, which the clip does not show.
+        scores = rows["shot_score"].copy()
+        scores[0] = 0.0
+        starts = shot_starts(rows["time_s"], scores, settings)
+        if settings.join is Join.NONE:
+            return starts
+        detected = shot_starts(rows["time_s"], scores, self._shots)
+        return without_joined(rows["time_s"], starts, detected, known, settings.min_shot_s)
 
 
 def _proposed(question: Question, observation: Observation) -> MeasuredTask:

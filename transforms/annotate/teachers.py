@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from transforms.annotate.teacher import (
     Reply,
@@ -52,10 +53,12 @@ def open_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSetting
         return _opened(settings.model_dump_json(), store.root, shots.model_dump_json())
 
 
-def _seen(settings: TeacherSettings, request: Request) -> str:
+def _seen(settings: TeacherSettings, request: Request) -> Any:
     """What the teacher looks at, beyond the mp4 that is in the request's id."""
-    measures = settings.kind is TeacherKind.MEASURE
-    return request.scene.decoded.frames_ref if measures else ""
+    if settings.kind is not TeacherKind.MEASURE:
+        return ""
+    # Which cuts joining dropped shows in the clip, though neither its span nor its id tell.
+    return [request.scene.decoded.frames_ref, request.scene.clip.shot_starts_s]
 
 
 def ask_stored(

@@ -1,4 +1,4 @@
-"""CLIP embeddings of sampled frames, and their mean per clip, with open_clip."""
+"""The model that embeds pictures: CLIP, with open_clip; its settings and its weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import hashlib
 import socket
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,29 +14,20 @@ from urllib.request import getproxies
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.case import PlannedClip
-from transforms.memo import Entry, MemoStore
 from transforms.outcome import StopRunError
-from transforms.video.analyse import sampled_frames
-from transforms.video.decode import SAMPLE_SHORT_SIDE_PX
 
 if TYPE_CHECKING:
     import torch
 
 # torch takes seconds to import, so only what runs a model imports it.
 
-VERSION = "1"
-FEATURE_FILE = "feature.arrow"
 RANDOM = "random"
 NO_MODEL = "none"
-FRAMES_PER_FORWARD = 32
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-CLIPS_PER_BATCH = 8
 HUB_TIMEOUT_S = 5.0
 
 Vectors = npt.NDArray[np.float32]
@@ -100,10 +90,11 @@ class ClipModel:
             found = self.encoder.encode_image(pixels).float().cpu().numpy()
         if self.center is not None:
             found = found - self.center
-        return _unit(found)
+        return unit_vectors(found)
 
 
-def _unit(vectors: npt.NDArray[Any]) -> Vectors:
+def unit_vectors(vectors: npt.NDArray[Any]) -> Vectors:
+    """The same directions at length 1: (..., d)."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Vectors = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
     return unit
@@ -253,120 +244,13 @@ def _file_sha256(path: str, size_bytes: int, changed_ns: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def feature_entry(planned: PlannedClip, store: MemoStore, settings: FeatureSettings) -> Entry:
-    """Where the features of a clip are stored."""
-    clip = planned.clip
-    identity = settings.model_dump(mode="json")
+def identity(settings: FeatureSettings) -> dict[str, Any]:
+    """What embeddings are made by: a part of the key of all that is made of them."""
+    facts = settings.model_dump(mode="json")
     if Path(settings.pretrained).is_file():
         # Other weights under the same name must not meet old features.
-        facts = Path(settings.pretrained).stat()
-        identity["pretrained"] = _file_sha256(settings.pretrained, facts.st_size, facts.st_mtime_ns)
-    return store.entry(
-        "features",
-        VERSION,
-        planned.footage.decoded.samples_ref,
-        [clip.start_s, clip.end_s],
-        identity,
-    )
-
-
-def frame_vectors(path: Path) -> Vectors:
-    """The embeddings of a clip's sampled frames, unit vectors (n, d)."""
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_file(source).read_all()
-        vectors: Vectors = np.stack(table["vector"].to_numpy(zero_copy_only=False))
-    return vectors
-
-
-def mean_vector(frames: Vectors) -> Vectors:
-    """The embedding of a clip: the mean of its frames', a unit vector (d,)."""
-    return _unit(frames.mean(axis=0))
-
-
-@dataclass(frozen=True)
-class ClipPictures:
-    """The sampled pictures of a clip, on their way into the model; never crosses a shuffle."""
-
-    planned: PlannedClip
-    times_s: tuple[float, ...]
-    pictures: Pictures
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """What the model made of a clip's pictures: a unit vector (d,) per time, or an error."""
-
-    planned: PlannedClip
-    times_s: tuple[float, ...]
-    vectors: Vectors
-    error: str = ""
-
-
-def load_pictures(planned: PlannedClip, store: MemoStore) -> ClipPictures:
-    """Read the clip's sampled frames; a clip between two samples gets the one before it."""
-    path = store.path(planned.footage.decoded.samples_ref)
-    found = list(sampled_frames(path, planned.clip.start_s, planned.clip.end_s))
-    if not found:
-        found = list(sampled_frames(path, -1.0, planned.clip.end_s))[-1:]
-    return ClipPictures(
-        planned=planned,
-        times_s=tuple(time_s for time_s, _ in found),
-        pictures=np.stack([prepare(frame, SAMPLE_SHORT_SIDE_PX) for _, frame in found]),
-    )
-
-
-def embed_clips(batch: Sequence[ClipPictures], encoder: ClipModel) -> list[Embedded]:
-    """Embeddings of several clips at once; when that fails, of each by itself.
-
-    So a failure costs only the clip that brings it about.
-    """
-    try:
-        return _embed(batch, encoder)
-    except StopRunError:
-        raise
-    except Exception:  # noqa: BLE001 - whatever it was, the clip that brings it up is told
-        return [found for clip in batch for found in _embed_alone(clip, encoder)]
-
-
-def _embed(batch: Sequence[ClipPictures], encoder: ClipModel) -> list[Embedded]:
-    pictures = np.concatenate([_fit(clip.pictures, encoder.size_px) for clip in batch])
-    vectors = np.concatenate(
-        [
-            encoder.embed(pictures[at : at + FRAMES_PER_FORWARD])
-            for at in range(0, len(pictures), FRAMES_PER_FORWARD)
-        ]
-    )
-    ends = np.cumsum([len(clip.pictures) for clip in batch])
-    return [
-        Embedded(clip.planned, clip.times_s, own)
-        for clip, own in zip(batch, np.split(vectors, ends[:-1]), strict=True)
-    ]
-
-
-def _embed_alone(clip: ClipPictures, encoder: ClipModel) -> list[Embedded]:
-    try:
-        return _embed([clip], encoder)
-    except Exception as error:  # noqa: BLE001 - the clip is rejected with it
-        words = f"{type(error).__name__}: {error}"[:300]
-        return [Embedded(clip.planned, (), np.zeros((0, 0), np.float32), words)]
-
-
-def _fit(pictures: Pictures, size_px: int) -> Pictures:
-    if pictures.shape[1] == size_px:
-        return pictures
-    return np.stack([prepare(picture, size_px) for picture in pictures])
-
-
-def store_vectors(entry: Entry, times_s: Sequence[float], vectors: Vectors) -> None:
-    """Store a clip's frame embeddings."""
-    table = pa.table(
-        {
-            "time_s": pa.array(times_s, pa.float64()),
-            "vector": pa.array(list(vectors), pa.list_(pa.float32())),
-        }
-    )
-    with entry.building() as folder:
-        sink = pa.OSFile(str(folder / FEATURE_FILE), "wb")
-        with sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        entry.finish(folder, {"frames": len(times_s)})
+        weights = Path(settings.pretrained).stat()
+        facts["pretrained"] = _file_sha256(
+            settings.pretrained, weights.st_size, weights.st_mtime_ns
+        )
+    return facts

@@ -1,4 +1,4 @@
-"""The handler that Beam's RunInference takes: clips in, frame embeddings out."""
+"""The handler that Beam's RunInference takes: references to pictures in, embeddings out."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
 
-from transforms.features.embed import (
-    CLIPS_PER_BATCH,
-    ClipModel,
-    ClipPictures,
-    Embedded,
-    FeatureSettings,
-    embed_clips,
-    load_model,
-)
+from transforms.features.embed import ClipModel, FeatureSettings, load_model
+from transforms.features.pictures import Embedded, Wanted, embed_wanted
+from transforms.memo import MemoStore
+
+SUBJECTS_PER_BATCH = 8
 
 
 class LazyModel:
-    """Loads the encoder when the first clip asks for it.
+    """Loads the encoder when the first picture asks for it.
 
     So a rerun that finds all features stored spends no seconds on weights.
     """
@@ -31,23 +27,24 @@ class LazyModel:
         return load_model(self._settings)
 
 
-class ClipEmbedder(ModelHandler[ClipPictures, Embedded, LazyModel]):
-    """One model per worker, however many threads."""
+class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
+    """One model per worker, however many threads and however many uses."""
 
-    def __init__(self, settings: FeatureSettings) -> None:
+    def __init__(self, settings: FeatureSettings, store: MemoStore) -> None:
         super().__init__()
         self._settings = settings
+        self._store = store
 
     def load_model(self) -> LazyModel:
         return LazyModel(self._settings)
 
     def run_inference(
         self,
-        batch: Sequence[ClipPictures],
+        batch: Sequence[Wanted[Any]],
         model: LazyModel,
         inference_args: Mapping[str, Any] | None = None,
-    ) -> Iterable[Embedded]:
-        return embed_clips(batch, model.get())
+    ) -> Iterable[Embedded[Any]]:
+        return [embed_wanted(wanted, self._store, model.get) for wanted in batch]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        return {"min_batch_size": 1, "max_batch_size": CLIPS_PER_BATCH}
+        return {"min_batch_size": 1, "max_batch_size": SUBJECTS_PER_BATCH}

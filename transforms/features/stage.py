@@ -11,16 +11,14 @@ import numpy as np
 
 from schemas.case import PlannedClip
 from schemas.rejection import Reason, Rejection, Stage
-from transforms.features.embed import (
-    FEATURE_FILE,
-    Embedded,
-    FeatureSettings,
-    Vectors,
-    feature_entry,
+from transforms.features.embed import FeatureSettings, Vectors, identity
+from transforms.features.embedding import FAILED, EmbedPictures
+from transforms.features.pictures import (
+    VERSION,
+    Wanted,
     frame_vectors,
-    load_pictures,
     mean_vector,
-    store_vectors,
+    sample_times,
 )
 from transforms.features.select import (
     Candidate,
@@ -32,8 +30,6 @@ from transforms.features.select import (
 from transforms.legs import OUT, REJECTED
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
-
-MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -57,29 +53,17 @@ class RejectNearDuplicates(beam.PTransform):
         self._store = store
 
     def expand(self, planned: beam.PCollection) -> dict[str, beam.PCollection]:
-        # These import torch, which takes seconds: only a run with features pays for it.
-        from apache_beam.ml.inference.base import RunInference
-
-        from transforms.features.handler import ClipEmbedder
-
-        looked_up = planned | "LookUp" >> beam.ParDo(
-            _LookUp(self._features, self._store)
-        ).with_outputs(MISSING, main=OUT)
-        embedded = (
-            looked_up[MISSING]
-            | "Spread" >> beam.Reshuffle()
-            | "Load" >> beam.ParDo(_Load(self._store)).with_outputs(REJECTED, main=OUT)
-        )
-        stored = (
-            embedded[OUT]
-            | "Embed" >> RunInference(ClipEmbedder(self._features))
-            | "Store"
-            >> beam.ParDo(_Store(self._features, self._store)).with_outputs(REJECTED, main=OUT)
-        )
-        failed = (embedded[REJECTED], stored[REJECTED]) | "Failed" >> beam.Flatten()
+        wanted = planned | "Wanted" >> beam.ParDo(
+            _WantClip(self._features, self._store)
+        ).with_outputs(REJECTED, main=OUT)
+        embedded = wanted[OUT] | "Embed" >> EmbedPictures(self._features, self._store)
+        failed = (
+            wanted[REJECTED],
+            embedded[FAILED] | "NotEmbedded" >> beam.MapTuple(_rejection),
+        ) | "Failed" >> beam.Flatten()
         duplicates = (
-            (looked_up[OUT], stored[OUT])
-            | "Candidates" >> beam.Flatten()
+            embedded[OUT]
+            | "Candidates" >> beam.MapTuple(_candidate)
             | "Together" >> beam.GroupBy(lambda _: None)
             | "Compare" >> beam.FlatMap(_compare, self._select, self._store)
         )
@@ -95,58 +79,44 @@ class RejectNearDuplicates(beam.PTransform):
         return {OUT: decided[OUT], REJECTED: decided[REJECTED]}
 
 
-class _LookUp(beam.DoFn):
+def want_clip(
+    planned: PlannedClip, store: MemoStore, settings: FeatureSettings
+) -> Wanted[PlannedClip]:
+    """The sampled frames of a clip, as pictures to embed. Raises OSError or ValueError."""
+    clip, samples_ref = planned.clip, planned.footage.decoded.samples_ref
+    entry = store.entry(
+        "features", VERSION, samples_ref, [clip.start_s, clip.end_s], identity(settings)
+    )
+    times = sample_times(store.path(samples_ref), clip.start_s, clip.end_s)
+    return Wanted(planned, samples_ref, times, entry)
+
+
+class _WantClip(beam.DoFn):
     def __init__(self, settings: FeatureSettings, store: MemoStore) -> None:
         self._settings = settings
         self._store = store
 
     def process(self, planned: PlannedClip) -> Iterator[Any]:
-        entry = feature_entry(planned, self._store, self._settings)
-        if entry.get() is None:
-            yield beam.pvalue.TaggedOutput(MISSING, planned)
-        else:
-            yield _candidate(planned, entry.ref(FEATURE_FILE))
+        try:
+            yield want_clip(planned, self._store, self._settings)
+        except (OSError, ValueError) as error:
+            detail = f"{type(error).__name__}: {error}"[:300]
+            yield beam.pvalue.TaggedOutput(REJECTED, _rejection(planned, detail))
 
 
-def _candidate(planned: PlannedClip, feature_ref: str) -> Candidate:
+def _candidate(planned: PlannedClip, vectors_ref: str) -> Candidate:
     clip = planned.clip
-    return Candidate(clip.id, clip.video_id, clip.start_s, feature_ref)
+    return Candidate(clip.id, clip.video_id, clip.start_s, vectors_ref)
 
 
-def _failed(planned: PlannedClip, detail: str) -> Any:
-    rejection = Rejection(
+def _rejection(planned: PlannedClip, detail: str) -> Rejection:
+    return Rejection(
         stage=Stage.SELECT,
         reason=Reason.FEATURES_FAILED,
         subject=planned.clip.id,
         parent=planned.clip.video_id,
         detail=detail,
     )
-    return beam.pvalue.TaggedOutput(REJECTED, rejection)
-
-
-class _Load(beam.DoFn):
-    def __init__(self, store: MemoStore) -> None:
-        self._store = store
-
-    def process(self, planned: PlannedClip) -> Iterator[Any]:
-        try:
-            yield load_pictures(planned, self._store)
-        except (OSError, ValueError) as error:
-            yield _failed(planned, f"{type(error).__name__}: {error}"[:300])
-
-
-class _Store(beam.DoFn):
-    def __init__(self, settings: FeatureSettings, store: MemoStore) -> None:
-        self._settings = settings
-        self._store = store
-
-    def process(self, embedded: Embedded) -> Iterator[Any]:
-        if embedded.error:
-            yield _failed(embedded.planned, embedded.error)
-            return
-        entry = feature_entry(embedded.planned, self._store, self._settings)
-        store_vectors(entry, embedded.times_s, embedded.vectors)
-        yield _candidate(embedded.planned, entry.ref(FEATURE_FILE))
 
 
 def _compare(

@@ -49,6 +49,7 @@ class CardEntry(Record):
     license: str
     source_url: str
     source_uri: str
+    source_truncated: bool
     teacher: str
     verifier: str
     prompt_sha256: str
@@ -82,6 +83,7 @@ def card_entry(sample: Sample, partition: Partition) -> CardEntry:
         license=sample.provenance.license,
         source_url=sample.provenance.source_url,
         source_uri=media.source_uri,
+        source_truncated=bool(media.source_truncated),
         teacher=f"{sample.provenance.teacher} {sample.provenance.teacher_revision}".strip(),
         verifier=sample.provenance.verifier,
         prompt_sha256=sample.provenance.prompt_sha256,
@@ -99,6 +101,7 @@ class _Counts:
     teachers: Counter[str] = field(default_factory=Counter)
     verifiers: Counter[str] = field(default_factory=Counter)
     prompt_hashes: Counter[str] = field(default_factory=Counter)
+    truncated: int = 0
 
     def add(self, entry: CardEntry) -> None:
         license_name = entry.license or "not stated"
@@ -114,6 +117,7 @@ class _Counts:
         self.teachers[entry.teacher] += 1
         self.verifiers[entry.verifier] += 1
         self.prompt_hashes[entry.prompt_sha256] += 1
+        self.truncated += entry.source_truncated
 
 
 def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
@@ -140,6 +144,7 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         schema_version=SCHEMA_VERSION,
         partitions=PARTITIONS,
         samples=counts.samples,
+        truncated=counts.truncated,
         splits=splits,
         # Summed in sorted order: floating point sums depend on it.
         minutes={split: sum(sorted(seconds[split])) / 60 for split in splits},

@@ -101,6 +101,7 @@ def _media_faults(sample: Sample) -> Iterator[Found]:
         if any(late <= early for early, late in pairwise(media.frame_pts_s)):
             yield f"{at}.frame_pts_s", "is not in rising order"
         yield from _outside(f"{at}.frame_pts_s", media.frame_pts_s, media)
+        yield from _no_box(f"{at}.measures.crop_box", media.measures.crop_box)
     used = [
         (f"messages.{n}", part.media_id)
         for n, one in enumerate(sample.messages)
@@ -167,12 +168,17 @@ def _box_faults(sample: Sample) -> Iterator[Found]:
         (f"answer.boxes.{number}", one.t_s, one.xyxy_norm, clip)
         for number, one in enumerate(sample.answer.boxes)
     ]
-    for field, time_s, (left, top, right, bottom), medium in boxes:
+    for field, time_s, box, medium in boxes:
         if medium is not None:
             yield from _outside(field, (time_s,), medium)
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            corners = ", ".join(f"{one:g}" for one in (left, top, right, bottom))
-            yield field, f"corners {corners} are no box inside of the frame (0..1)"
+        yield from _no_box(field, box)
+
+
+def _no_box(field: str, box: tuple[float, float, float, float]) -> Iterator[Found]:
+    left, top, right, bottom = box
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        corners = ", ".join(f"{one:g}" for one in box)
+        yield field, f"corners {corners} are no box inside of the frame (0..1)"
 
 
 def _verdict_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator[Found]:

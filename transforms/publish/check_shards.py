@@ -184,6 +184,8 @@ def _identity_faults(
         "pass_rate": sample.verdict.pass_rate,
         "scores_json": canonical_json({one.name: one.score for one in sample.verdict.checks}),
     }
+    if sample.media:
+        stated["measures_json"] = sample.media[0].measures.to_json()
     yield from _row_faults(dataset, at, key, stated)
     if key in dataset.rows:
         dataset.videos[dataset.rows[key]["video_id"]].add(partition)

@@ -34,6 +34,7 @@ INDEX_SCHEMA = pa.schema(
             ("spans_s", pa.list_(pa.list_(pa.float64()))),
             ("pass_rate", pa.float64()),
             ("scores_json", _TEXT),
+            ("measures_json", _TEXT),
             ("shard", _TEXT),
             ("json_offset", pa.int64()),
             ("json_bytes", pa.int64()),
@@ -44,7 +45,8 @@ INDEX_SCHEMA = pa.schema(
         )
     ]
 )
-"""Spans are [start, end] in clip time; scores are a JSON object from check to score."""
+"""Spans are [start, end] in clip time; scores and measures are JSON objects, from check to score
+and from measure to value."""
 
 REJECTED_SCHEMA = pa.schema(
     [
@@ -67,6 +69,7 @@ class IndexEntry(Record):
     spans_s: tuple[tuple[float, float], ...]
     pass_rate: float
     scores_json: str
+    measures_json: str
 
 
 def index_entry(
@@ -84,6 +87,7 @@ def index_entry(
         spans_s=tuple((one.start_s, one.end_s) for one in sample.grounding.segments),
         pass_rate=sample.verdict.pass_rate,
         scores_json=canonical_json({one.name: one.score for one in sample.verdict.checks}),
+        measures_json=sample.media[0].measures.to_json(),
     )
 
 

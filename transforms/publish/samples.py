@@ -123,11 +123,14 @@ def _media(case: Case, key: str) -> SampleMedia:
         fps_num=media.fps_num,
         fps_den=media.fps_den,
         is_cfr=True,
+        is_copied=media.copied,
         has_audio=media.has_audio,
         frame_pts_s=[round(number * tick_s, 6) for number in range(media.num_frames)],
         source_uri=case.scene.video.source.uri,
         source_start_s=clip.start_s,
         source_end_s=clip.end_s,
+        source_truncated=case.scene.decoded.truncated,
+        measures=clip.measures,
     )
 
 

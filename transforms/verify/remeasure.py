@@ -9,10 +9,10 @@ optical flow. The result has the form of a frame table, so the same questions ca
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
 import cv2
 import ffmpeg
 import numpy as np
@@ -26,7 +26,7 @@ from transforms.video.decode import SCALE_EXACT
 from transforms.video.measures import COLOR_NAMES, read_rows, write_table
 from transforms.video.media_process import MediaProcess, ffmpeg_exe, read_frames, time_limit_s
 
-VERSION = "5"
+VERSION = "6"
 TABLE_FILE = "table.arrow"
 WIDTH_PX = 112
 BLOCKS = 3
@@ -102,9 +102,10 @@ def measure_look(path: Path, media: Media) -> pa.Table:
     scores, lumas, colors = [], [], []
     before: npt.NDArray[np.float32] | None = None
     count = 0
-    for frames in _small_frames(path, media):
-        tall = frames.reshape(-1, frames.shape[2], 3)
-        lab = np.asarray(cv2.cvtColor(tall, cv2.COLOR_BGR2LAB), np.uint8).reshape(frames.shape)
+    for frames in _small_frames(path, media, WIDTH_PX, "bgr24"):
+        shape = (*frames.shape[:2], WIDTH_PX, 3)
+        tall = frames.reshape(-1, WIDTH_PX, 3)
+        lab = np.asarray(cv2.cvtColor(tall, cv2.COLOR_BGR2LAB), np.uint8).reshape(shape)
         histograms = block_histograms(lab)
         previous = histograms[:1] if before is None else before
         own = hellinger(np.concatenate([previous, histograms[:-1]]), histograms)
@@ -132,20 +133,27 @@ def measure_look(path: Path, media: Media) -> pa.Table:
     )
 
 
-def _small_frames(path: Path, media: Media) -> Iterator[Frames]:
-    """All frames at 112 pixels width, in batches (n, h, w, 3) of BGR, scaled by ffmpeg."""
-    height = _even(WIDTH_PX * media.height_px / media.width_px)
+def _small_frames(
+    path: Path, media: Media, width_px: int, pix_fmt: str, every: int = 1
+) -> Iterator[Frames]:
+    """Every n-th frame at this width, scaled by ffmpeg: batches (n, height, width * channels)."""
+    height = _even(width_px * media.height_px / media.width_px)
+    source = ffmpeg.input(
+        f"file:{path}", format_whitelist="mov", protocol_whitelist="file", threads=1
+    ).video
+    if every > 1:
+        source = source.filter("select", f"not(mod(n,{every}))")
     small = (
-        ffmpeg.input(f"file:{path}", format_whitelist="mov", protocol_whitelist="file", threads=1)
-        .video.filter("scale", WIDTH_PX, height, flags=f"area+{SCALE_EXACT}")
-        .output("pipe:1", format="rawvideo", pix_fmt="bgr24", fps_mode="passthrough")
+        source.filter("scale", width_px, height, flags=f"area+{SCALE_EXACT}")
+        .output("pipe:1", format="rawvideo", pix_fmt=pix_fmt, fps_mode="passthrough")
         .global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-nostats")
     )
+    row_bytes = width_px * (3 if pix_fmt == "bgr24" else 1)
     limit_s = time_limit_s(media.size_bytes, media.duration_s)
     with MediaProcess(small.compile(cmd=ffmpeg_exe()), timeout_s=limit_s) as process:
         batch: list[Frames] = []
-        for buffer in read_frames(process.stdout, WIDTH_PX * height * 3):
-            batch.append(np.frombuffer(buffer, np.uint8).reshape(height, WIDTH_PX, 3))
+        for buffer in read_frames(process.stdout, row_bytes * height):
+            batch.append(np.frombuffer(buffer, np.uint8).reshape(height, row_bytes))
             if len(batch) == BATCH_FRAMES:
                 yield np.stack(batch)
                 batch = []
@@ -161,31 +169,19 @@ def _even(value: float) -> int:
 
 def measure_motion(path: Path, media: Media) -> pa.Table:
     """Dominant motion of an mp4 of ours, one row per frame; NaN on frames in between."""
-    motions: list[tuple[float, float]] = []
-    flow_from: tuple[float, Frames] | None = None
-    for time_s, bgr in _frames(path, FLOW_WIDTH_PX):
-        motion = (np.nan, np.nan)
-        if flow_from is None or time_s - flow_from[0] >= FLOW_STEP_S - 1e-6:
-            gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
-            if flow_from is not None:
-                motion = dominant_motion(flow_from[1], gray, time_s - flow_from[0])
-            flow_from = (time_s, gray)
-        motions.append(motion)
-    columns = np.array(motions, np.float32)
+    tick_s = media.fps_den / media.fps_num
+    every = max(1, math.ceil(FLOW_STEP_S / tick_s - 1e-6))
+    motions = np.full((media.num_frames, 2), np.nan, np.float32)
+    before: Frames | None = None
+    for number, gray in enumerate(
+        one for batch in _small_frames(path, media, FLOW_WIDTH_PX, "gray", every) for one in batch
+    ):
+        if before is not None and number * every < media.num_frames:
+            motions[number * every] = dominant_motion(before, gray, every * tick_s)
+        before = gray
     return pa.Table.from_arrays(
-        [pa.array(columns[:, 0]), pa.array(columns[:, 1])], schema=_MOTION_SCHEMA
+        [pa.array(motions[:, 0]), pa.array(motions[:, 1])], schema=_MOTION_SCHEMA
     )
-
-
-def _frames(path: Path, width_px: int) -> Iterator[tuple[float, Frames]]:
-    """Frames of an mp4 that our encoder wrote, so it is decoded in process."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "SLICE"
-        height = _even(width_px * stream.height / stream.width)
-        for frame in container.decode(stream):
-            small = frame.reformat(width_px, height, "bgr24", interpolation="AREA")
-            yield float(frame.time), np.asarray(small.to_ndarray(), np.uint8)
 
 
 @functools.cache

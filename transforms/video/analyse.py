@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.case import Footage
@@ -21,15 +16,18 @@ from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome
 from transforms.video import probe as probing
-from transforms.video.decode import DecodePass, Frames
-from transforms.video.measures import FrameMeasurer, sharpness, write_table
+from transforms.video.decode import DecodePass
+from transforms.video.measures import FrameMeasurer, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
+from transforms.video.overlay_text import TextSettings, measure_text
+from transforms.video.samples import SampleWriter, drop_after
 from transforms.video.shots import make_scorer
+from transforms.video.sound import measure_loudness
+from transforms.video.timeline import Timeline
 
-VERSION = "3"
+VERSION = "4"
 FRAMES_FILE = "frames.arrow"
 SAMPLES_FILE = "samples.arrow"
-JPEG_QUALITY = 92
 MAX_FPS = 120
 MAX_SIDE_PX = 16_384
 """What H.264 encoders take; a header that claims more would only cost memory."""
@@ -43,10 +41,6 @@ STANDARD_RATES = tuple(
     )
 )  # fmt: skip
 
-SAMPLE_SCHEMA = pa.schema(
-    [("time_s", pa.float64()), ("sharpness", pa.float32()), ("jpeg", pa.binary())]
-)
-
 
 class InputSettings(BaseModel):
     """Section `input` of the configuration."""
@@ -55,6 +49,17 @@ class InputSettings(BaseModel):
 
     min_duration_s: float = Field(1.0, ge=0.0, description="shorter videos are rejected")
     max_duration_s: float = Field(14_400.0, gt=0.0, description="longer videos are rejected")
+    truncated: Literal["reject", "keep"] = Field(
+        "reject",
+        description="videos of which a part is missing, such as files cut off in the middle; keep: "
+        "what decodes is used, and its samples say in `source_truncated` what is missing",
+    )
+    max_damaged_share: float = Field(
+        0.1,
+        ge=0.0,
+        le=1.0,
+        description="videos are rejected if the decoder has to patch up more of their frames",
+    )
 
 
 def fit_frame_rate(times_s: npt.NDArray[np.float64]) -> tuple[Fraction, bool]:
@@ -82,8 +87,8 @@ def analyse(
 ) -> Decoded:
     """Decode the whole video once, or look up that it was done.
 
-    Raises Rejected: no_decodable_frame, truncated, too_short, too_long, decode_timeout,
-    decoder_crashed.
+    Raises Rejected: no_decodable_frame, truncated, damaged, too_short, too_long,
+    decode_timeout, decoder_crashed.
     """
     if max(video.probe.width_px, video.probe.height_px) > MAX_SIDE_PX:
         size = f"{video.probe.width_px}x{video.probe.height_px}"
@@ -111,7 +116,9 @@ def _decode(
     video: Video, entry: Entry, score_family: str, sample_fps: float, max_duration_s: float
 ) -> Any:
     """The stored facts; None if there is more to decode than `max_duration_s`."""
-    measurer = FrameMeasurer(make_scorer(score_family))
+    measurer = FrameMeasurer(
+        make_scorer(score_family), video.probe.height_px / max(video.probe.width_px, 1)
+    )
     times: list[npt.NDArray[np.float64]] = []
     with entry.building() as folder, SampleWriter(folder / SAMPLES_FILE) as samples:
         decoding = DecodePass(
@@ -132,8 +139,12 @@ def _decode(
         samples.close()
         facts: dict[str, Any] = {"num_frames": 0}
         if times:
-            write_table(measurer.table(), folder / FRAMES_FILE)
-            facts = _facts(np.concatenate(times), video.probe, decoding)
+            times_s = np.concatenate(times)
+            facts = _facts(times_s, video.probe, decoding)
+            kept = facts["num_frames"]
+            write_table(measurer.table().slice(0, kept), folder / FRAMES_FILE)
+            if kept < len(times_s):
+                drop_after(folder / SAMPLES_FILE, float(times_s[kept - 1]))
         elif decoding.failed:
             # The video's fault or the machine's: the next run may see. Nothing is remembered.
             detail = f"codec {video.probe.codec}; ffmpeg failed"
@@ -143,13 +154,18 @@ def _decode(
 
 
 def _facts(times_s: npt.NDArray[np.float64], probe: Probe, decoding: DecodePass) -> dict[str, Any]:
+    broken = _broken_off(times_s, decoding)
+    if broken:
+        # Behind a break nobody knows when a frame is shown: it is as if there were none.
+        times_s = times_s[: decoding.broken_at]
     rate, vfr = fit_frame_rate(times_s)
     last_s = float(times_s[-1])
     end_s = last_s + float(1 / rate)
-    # The last picture of slides or of a screen recording stands for longer than the others. It
-    # is believed as far as the stream's own claim goes.
-    said_s = min(last_s + decoding.last_duration_s, probe.claimed_duration_s)
-    end_s = max(end_s, said_s)
+    if not broken:
+        # The last picture of slides or of a screen recording stands for longer than the others. It
+        # is believed as far as the stream's own claim goes.
+        said_s = min(last_s + decoding.last_duration_s, probe.claimed_duration_s)
+        end_s = max(end_s, said_s)
     return {
         "num_frames": len(times_s),
         "first_pts_s": float(times_s[0]),
@@ -157,42 +173,50 @@ def _facts(times_s: npt.NDArray[np.float64], probe: Probe, decoding: DecodePass)
         "fps_num": rate.numerator,
         "fps_den": rate.denominator,
         "is_vfr": vfr,
-        "truncated": _broken_off(len(times_s), decoding.left_out)
-        or _missing_end(end_s, probe, decoding.truncation),
+        "truncated": broken or _missing_end(end_s, probe, decoding.truncation),
+        "damaged_frames": decoding.damaged,
     }
 
 
-def _broken_off(num_frames: int, left_out: int) -> str:
-    """What the frames after a break in the time stamps lose, in words, or nothing.
+def _broken_off(times_s: npt.NDArray[np.float64], decoding: DecodePass) -> str:
+    """What a break in the time stamps loses, in words, or nothing.
 
     A few frames out of order are what a torn stream has where it was joined.
     """
-    if left_out <= max(5, 0.05 * num_frames):
+    few = max(Timeline.FEW, 0.05 * len(times_s))
+    if decoding.left_out <= few:
         return ""
-    return f"{left_out} of {num_frames + left_out} frames come after a break in the time stamps"
+    total = len(times_s) + decoding.left_out
+    return f"{total - decoding.broken_at} of {total} frames come after a break in the time stamps"
 
 
 def _missing_end(end_s: float, probe: Probe, complaint: str) -> str:
     """What is missing at the end, in words, or nothing.
 
     The video stream's own claim is believed. The container's claim may be that of a longer audio
-    stream, so it counts only when the demuxer complained too.
+    stream, so it counts only when the file is known to end early, or the demuxer complained.
     """
+    signs = probe.ends_early or (complaint and f"ffmpeg: {complaint}")
+    said = f"; {signs}" if signs else ""
     for claimed_s, believed in (
         (probe.claimed_duration_s, True),
-        (probe.container_duration_s, bool(complaint)),
+        (probe.container_duration_s, bool(signs)),
     ):
         if believed and claimed_s - end_s > max(1.0, 0.05 * claimed_s):
-            said = f"; ffmpeg: {complaint}" if complaint else ""
             return f"decodes to {end_s:.2f} s of {claimed_s:.2f} s{said}"
-    return ""
+    return f"decodes to {end_s:.2f} s{said}" if probe.ends_early else ""
 
 
 def _decide(video: Video, entry: Entry, facts: Any, limits: InputSettings) -> Decoded:
     if facts["num_frames"] == 0:
         raise Rejected(Reason.NO_DECODABLE_FRAME, f"codec {video.probe.codec}")
-    if facts["truncated"]:
-        raise Rejected(Reason.TRUNCATED, facts["truncated"])
+    if facts["truncated"] and limits.truncated == "reject":
+        detail = f"{facts['truncated']} (input.truncated=keep uses what decodes)"
+        raise Rejected(Reason.TRUNCATED, detail)
+    damaged, num_frames = facts["damaged_frames"], facts["num_frames"]
+    if damaged > limits.max_damaged_share * num_frames:
+        detail = f"{damaged} damaged frames in {num_frames}"
+        raise Rejected(Reason.DAMAGED, detail)
     duration_s = facts["duration_s"]
     if duration_s < limits.min_duration_s:
         raise Rejected(
@@ -210,71 +234,6 @@ def _decide(video: Video, entry: Entry, facts: Any, limits: InputSettings) -> De
     )
 
 
-class SampleWriter:
-    """Writes sampled frames to an Arrow file as they come: JPEG, time, sharpness."""
-
-    BATCH = 32
-
-    def __init__(self, path: Path) -> None:
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._sink, SAMPLE_SCHEMA)
-        self._rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> SampleWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def add(self, time_s: float, rgb: Frames) -> None:
-        """Add one frame, (h, w, 3) RGB."""
-        jpeg = io.BytesIO()
-        Image.fromarray(rgb).save(jpeg, "JPEG", quality=JPEG_QUALITY)
-        self._rows.append({"time_s": time_s, "sharpness": sharpness(rgb), "jpeg": jpeg.getvalue()})
-        if len(self._rows) == self.BATCH:
-            self._flush()
-
-    def close(self) -> None:
-        """Write what is left and close the file; more than once does no harm."""
-        if self._sink.closed:
-            return
-        self._flush()
-        self._writer.close()
-        self._sink.close()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, SAMPLE_SCHEMA))
-            self._rows = []
-
-
-def sharpness_column(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Times and sharpness of all sampled frames; no picture is decoded."""
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_file(source).read_all().select(["time_s", "sharpness"])
-        return (
-            table["time_s"].to_numpy().astype(np.float64),
-            table["sharpness"].to_numpy().astype(np.float64),
-        )
-
-
-def sampled_frames(path: Path, start_s: float, end_s: float) -> Iterator[tuple[float, Frames]]:
-    """Sampled frames with start_s <= time < end_s: source time and (h, w, 3) RGB."""
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            times = batch["time_s"].to_numpy()
-            if times[-1] < start_s:
-                continue
-            if times[0] >= end_s:
-                return
-            for row, time_s in enumerate(times):
-                if start_s <= time_s < end_s:
-                    image = Image.open(io.BytesIO(batch["jpeg"][row].as_py()), formats=["JPEG"])
-                    yield float(time_s), np.asarray(image.convert("RGB"))
-
-
 @dataclass(frozen=True)
 class Analyser:
     """Decodes one video. The leg's unit is the video."""
@@ -283,6 +242,7 @@ class Analyser:
     score_family: str
     sample_fps: float
     store: MemoStore
+    text: TextSettings = field(default_factory=TextSettings)
 
     def __call__(self, video: Video) -> Outcome[Footage]:
         decoded = analyse(
@@ -292,4 +252,8 @@ class Analyser:
             score_family=self.score_family,
             sample_fps=self.sample_fps,
         )
-        return Outcome([Footage(video=video, decoded=decoded)])
+        more = {
+            "loudness_ref": measure_loudness(video, decoded, self.store),
+            "text_ref": measure_text(decoded, self.store, self.text),
+        }
+        return Outcome([Footage(video=video, decoded=decoded.model_copy(update=more))])

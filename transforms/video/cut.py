@@ -14,12 +14,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 import av
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.case import PlannedClip, Scene
@@ -28,6 +30,7 @@ from schemas.rejection import Reason, Rejected, Stage
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome, rejection
+from transforms.video.copying import copy_rows, packets, reorder_delay_us
 from transforms.video.cut_request import AUDIO_RATE_HZ, ClipReport, ClipRequest, CutRequest, reports
 from transforms.video.measures import read_rows
 from transforms.video.media_process import (
@@ -51,12 +54,21 @@ MAX_CLIP_BYTES = 8 << 30
 """What a member of a tar can hold."""
 
 
+class CutMode(StrEnum):
+    EXACT = "exact"
+    COPY = "copy"
+
+
 class CutSettings(BaseModel):
     """Section `cut` of the configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Literal["exact"] = Field("exact", description="exact: re-encode, exact to the frame")
+    mode: CutMode = Field(
+        CutMode.EXACT,
+        description="exact: encode anew, cut at the very frame; copy: do not encode, cut at the "
+        "keyframe before, and encode only videos that can't be copied (see docs/media.md)",
+    )
     crf: int = Field(20, ge=0, le=51, description="x264 quality; lower is better and larger")
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = (
         Field("veryfast", description="x264 preset; slower gives smaller files")
@@ -112,6 +124,16 @@ def clip_size_px(probe: Probe, max_height_px: int) -> tuple[int, int]:
     return max(2, round(width / 2) * 2), max(2, height // 2 * 2)
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What all clips of a video have in common."""
+
+    size_px: tuple[int, int]
+    rate: Fraction
+    copy_delay_us: int | None = None
+    """See `CutRequest`."""
+
+
 def _cut_missing(
     video: Video,
     decoded: Decoded,
@@ -123,11 +145,15 @@ def _cut_missing(
     if not missing:
         return
     rate = Fraction(decoded.fps_num, decoded.fps_den)
-    size = clip_size_px(video.probe, settings.max_height_px)
+    times_s = read_rows(store.path(decoded.frames_ref), 0, decoded.num_frames)["time_s"]
+    if settings.mode is CutMode.COPY and _can_copy(video, decoded, times_s, missing, store):
+        delay_us = reorder_delay_us(packets(video, store)[0])
+        form = _Form((video.probe.width_px, video.probe.height_px), rate, delay_us)
+    else:
+        form = _Form(clip_size_px(video.probe, settings.max_height_px), rate)
     clip_seconds = sum(clip.duration_s for clip, _ in missing)
     # One pass for the pictures and one for the sound, and the encoding.
     pass_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
-    times_s = read_rows(store.path(decoded.frames_ref), 0, decoded.num_frames)["time_s"]
     with ExitStack() as stack:
         folder = stack.enter_context(store.scratch())
         source, descriptor = stack.enter_context(opened(video.source.path))
@@ -150,8 +176,9 @@ def _cut_missing(
             audio_index=-1 if video.probe.audio is None else video.probe.audio.index,
             start_time_s=video.probe.start_time_s,
             times_us=np.round(times_s * 1_000_000).astype(int).tolist(),
-            size=size,
+            size=form.size_px,
             rate=(rate.numerator, rate.denominator),
+            copy_delay_us=form.copy_delay_us,
             full_range=_is_full_range(video.probe),
             encoder=_encoder_options(video.probe, rate, settings),
             muxer=_muxer_options(rate),
@@ -167,19 +194,30 @@ def _cut_missing(
         child.send(request.to_json().encode())
         for report in reports(child.stdout):
             clip, entry = missing[report.number]
-            yield clip, _end(requests[report.number], clip, report, size, rate, entry)
+            yield clip, _end(requests[report.number], clip, report, form, entry)
         code = child.wait()
         child.raise_if_killed()
         if code != 0:
             raise Rejected(Reason.DECODER_CRASHED, child.complaint, lasting=False)
 
 
+def _can_copy(
+    video: Video,
+    decoded: Decoded,
+    times_s: npt.NDArray[np.float64],
+    clips: Sequence[tuple[Clip, Entry]],
+    store: MemoStore,
+) -> bool:
+    """Whether all clips begin and end where copies can."""
+    edges = {*copy_rows(video, decoded, times_s, store), decoded.num_frames}
+    return all({clip.start_frame, clip.end_frame} <= edges for clip, _ in clips)
+
+
 def _end(
     request: ClipRequest,
     clip: Clip,
     report: ClipReport,
-    size: tuple[int, int],
-    rate: Fraction,
+    form: _Form,
     entry: Entry,
 ) -> CutEnd:
     """The end of a clip of which the process reported; an mp4 is moved into the store."""
@@ -192,7 +230,7 @@ def _end(
         with entry.building() as place:
             file = place / CLIP_FILE
             Path(request.file).rename(file)
-            media = _media(file, clip, sum(request.counts), size, rate, report.has_audio, entry)
+            media = _media(file, clip, sum(request.counts), form, report.has_audio, entry)
             entry.finish(place, media.model_dump(mode="json"))
             return media
     except Rejected as rejected:
@@ -203,8 +241,7 @@ def _media(
     file: Path,
     clip: Clip,
     num_frames: int,
-    size: tuple[int, int],
-    rate: Fraction,
+    form: _Form,
     has_audio: bool,
     entry: Entry,
 ) -> Media:
@@ -221,13 +258,14 @@ def _media(
         ref=entry.ref(CLIP_FILE),
         sha256=sha256,
         size_bytes=file.stat().st_size,
-        width_px=size[0],
-        height_px=size[1],
+        width_px=form.size_px[0],
+        height_px=form.size_px[1],
         num_frames=num_frames,
-        fps_num=rate.numerator,
-        fps_den=rate.denominator,
-        duration_s=round(float(num_frames / rate), 6),
+        fps_num=form.rate.numerator,
+        fps_den=form.rate.denominator,
+        duration_s=round(float(num_frames / form.rate), 6),
         has_audio=has_audio,
+        copied=form.copy_delay_us is not None,
     )
 
 

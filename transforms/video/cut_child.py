@@ -24,8 +24,10 @@ from transforms.video.cut_request import AUDIO_RATE_HZ, ClipReport, ClipRequest,
 from transforms.video.cut_source import (
     EndedEarlyError,
     MissingFrameError,
+    Packets,
     Pictures,
     Sound,
+    decoded,
     open_source,
 )
 
@@ -38,15 +40,27 @@ SOUND_CHUNK = 8_192
 class ClipWriter:
     """One mp4 while it is written; a context manager that closes it."""
 
-    def __init__(self, clip: ClipRequest, request: CutRequest, sound: Sound | None) -> None:
+    def __init__(
+        self,
+        clip: ClipRequest,
+        request: CutRequest,
+        sound: Sound | None,
+        copied_from: Any = None,
+    ) -> None:
+        """`copied_from` is the source's stream where pictures are copied."""
         rate = Fraction(*request.rate)
         self._tick_s = 1 / rate
         self._container = av.open(clip.file, "w", format="mp4", options=dict(request.muxer))
-        self._video: Any = self._container.add_stream(
-            "libx264", rate=rate, options=dict(request.encoder)
-        )
-        self._video.width, self._video.height = request.size
-        self._video.pix_fmt = "yuv420p"
+        self._video: Any
+        if copied_from is not None:
+            self._video = self._container.add_stream_from_template(copied_from, opaque=True)
+        else:
+            self._video = self._container.add_stream(
+                "libx264", rate=rate, options=dict(request.encoder)
+            )
+            self._video.width, self._video.height = request.size
+            self._video.pix_fmt = "yuv420p"
+        self._copied = copied_from is not None
         self._sound = sound
         self._audio: Any = None
         if sound is not None:
@@ -70,13 +84,25 @@ class ClipWriter:
         # What the source's encoder made of the frame is no order to ours.
         frame.pict_type = 0
         self._container.mux(self._video.encode(frame))
+        self._advance()
+
+    def copy(self, packet: Any, start_pts: int, dts: int) -> None:
+        """Write the next packet of the source, of which `start_pts` is clip time 0."""
+        packet.pts -= start_pts
+        packet.dts = min(dts - start_pts, packet.pts)
+        packet.stream = self._video
+        self._container.mux(packet)
+        self._advance()
+
+    def _advance(self) -> None:
         self._ticks += 1
         if self._ticks * self._tick_s * AUDIO_RATE_HZ - self._samples >= SOUND_CHUNK:
             self._write_sound()
 
     def finish(self) -> None:
         """Write what the encoders still hold."""
-        self._container.mux(self._video.encode(None))
+        if not self._copied:
+            self._container.mux(self._video.encode(None))
         self._write_sound()
         if self._audio is not None:
             self._container.mux(self._audio.encode(None))
@@ -100,10 +126,34 @@ def write_clip(clip: ClipRequest, request: CutRequest, pictures: Pictures, sound
         writer.finish()
 
 
+def copy_clip(clip: ClipRequest, request: CutRequest, packets: Any, sound: Any) -> None:
+    """Write one mp4 of the source's own packets.
+
+    Raises as `write_clip` does, and ValueError if the mp4 does not decode to all of its frames.
+    """
+    with ClipWriter(clip, request, sound, packets.stream) as writer:
+        start_pts: int | None = None
+        for packet, dts in packets.rows(clip.start_row, clip.start_row + len(clip.counts)):
+            # The first packet of a closed group is the first that is shown.
+            start_pts = packet.pts if start_pts is None else start_pts
+            writer.copy(packet, start_pts, dts)
+        writer.finish()
+    with av.open(clip.file) as container:
+        whole = [not frame.is_corrupt for frame in decoded(container, container.streams.video[0])]
+    if len(whole) != len(clip.counts) or not all(whole):
+        # Some files call keyframe what builds up a picture over several frames.
+        raise ValueError(
+            f"{sum(whole)} of {len(clip.counts)} copied frames decode; set cut.mode to exact"
+        )
+
+
 def cut_all(request: CutRequest) -> Iterator[ClipReport]:
     """Write all clips; one report each, in order. What fails for one does not end the others."""
     with ExitStack() as stack:
-        pictures = Pictures(stack.enter_context(open_source(request)), request)
+        container = stack.enter_context(open_source(request))
+        copy = request.copy_delay_us is not None
+        pictures: Any = (Packets if copy else Pictures)(container, request)
+        write = copy_clip if copy else write_clip
         sound: Sound | None = None
         if request.audio_index >= 0:
             # A reader of its own: in some files sound and pictures lie far apart.
@@ -111,7 +161,7 @@ def cut_all(request: CutRequest) -> Iterator[ClipReport]:
             sound = sound if sound.is_there else None
         for number, clip in enumerate(request.clips):
             try:
-                write_clip(clip, request, pictures, sound)
+                write(clip, request, pictures, sound)
             except EndedEarlyError as error:
                 for rest in range(number, len(request.clips)):
                     yield ClipReport(rest, failed=str(error))

@@ -38,6 +38,9 @@ class CutRequest:
     size: tuple[int, int]
     rate: tuple[int, int]
     full_range: bool
+    copy_delay_us: int | None
+    """Copy the packets of the pictures, rows being packets then (see `copying`); how far decoding
+    runs ahead of showing. None: encode."""
     encoder: dict[str, str]
     muxer: dict[str, str]
     clips: list[ClipRequest]

@@ -13,14 +13,17 @@ import av
 import av.audio.fifo
 import av.filter
 import av.format
+from av.stream import Discard
 
 from transforms.video.cut_request import AUDIO_RATE_HZ, CutRequest
-from transforms.video.timeline import BestEffort, Timeline
+from transforms.video.timeline import BestEffort, Timeline, leaves_out_torn
 
 DECODER_THREADS = 2
 SCALE_FLAGS = "bicubic+accurate_rnd+bitexact"
 """The same pixels on every processor."""
 FULL_RANGE = 2
+GENERATE_PTS, DISCARD_CORRUPT = 0x1, 0x100
+"""Flags of libavformat: AVFMT_FLAG_GENPTS and AVFMT_FLAG_DISCARD_CORRUPT."""
 
 NoMore = (av.error.BlockingIOError, av.error.EOFError)
 
@@ -36,11 +39,21 @@ class MissingFrameError(Exception):
 def open_source(request: CutRequest) -> Any:
     """Open the file; only the allowed containers, and nothing that it points to."""
     options = {"protocol_whitelist": request.protocols, "format_whitelist": request.demuxers}
-    return av.open(request.source, options=options, metadata_errors="replace")
+    container = av.open(request.source, options=options, metadata_errors="replace")
+    # PyAV asks for made-up times where a container has none (AVI); ffmpeg, as the decode pass runs
+    # it, does not, and both have to agree.
+    container.flags &= ~GENERATE_PTS
+    if leaves_out_torn(container.format.name):
+        container.flags |= DISCARD_CORRUPT
+    return container
 
 
 def decoded(container: Any, stream: Any) -> Iterator[Any]:
     """Frames from the start; what does not decode is passed over, as ffmpeg does."""
+    for other in container.streams:
+        if other.index != stream.index:
+            # Where a file is cut off, one stream may end before the other.
+            other.discard = Discard.all
     packets = container.demux(stream)
     while True:
         try:
@@ -69,8 +82,7 @@ class Pictures:
         self._frames = decoded(container, stream)
         self._time_base = Fraction(stream.time_base)
         # Where a container has no times, ffmpeg counts frames; then a frame's row is its number.
-        flags = container.format.flags
-        self._has_times = not flags & av.format.Flags.no_timestamps.value
+        self._has_times = not container.format.flags & av.format.Flags.no_timestamps.value
         self._best = BestEffort()
         self._timeline = Timeline(request.start_time_s)
         self._row_of = {time_us: row for row, time_us in enumerate(request.times_us)}
@@ -143,6 +155,30 @@ class Pictures:
         ]
         graph.link_nodes(*nodes).configure()
         return graph
+
+
+class Packets:
+    """The packets of the pictures, as they are. At a clean point, packet n holds frame n."""
+
+    def __init__(self, container: Any, request: CutRequest) -> None:
+        self.stream = container.streams[request.video_index]
+        self._packets = enumerate(one for one in container.demux(self.stream) if one.size)
+        self._times_us = request.times_us
+        assert request.copy_delay_us is not None
+        self._ahead_us = round(request.start_time_s * 1_000_000) - request.copy_delay_us
+
+    def rows(self, start: int, end: int) -> Iterator[tuple[Any, int]]:
+        """Packets [start, end), each with the time of its decoding. Raises EndedEarlyError.
+
+        Matroska stores no times of decoding, so they are taken from the order of showing.
+        """
+        for number, packet in self._packets:
+            if number >= start:
+                dts_us = self._times_us[number] + self._ahead_us
+                yield packet, int(Fraction(dts_us, 1_000_000) / packet.time_base)
+            if number == end - 1:
+                return
+        raise EndedEarlyError("the video ended early")
 
 
 def display_matrix(frame: Any) -> tuple[int, ...]:

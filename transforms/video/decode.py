@@ -31,7 +31,7 @@ from transforms.video.media_process import (
     widen_pipe,
     without_addresses,
 )
-from transforms.video.timeline import Timeline
+from transforms.video.timeline import Timeline, leaves_out_torn
 
 FRAME_WIDTH_PX = 96
 FRAME_HEIGHT_PX = 54
@@ -55,6 +55,8 @@ _TRUNCATION = re.compile(
     r"\[[^\]]*\].*(partial file|ended prematurely|truncated|Truncating)", re.IGNORECASE
 )
 """In messages, which begin with the name of who speaks; not in what a file says of itself."""
+_DAMAGE = re.compile(r"\[vist#.*corrupt decoded frame")
+"""One line for each frame of which the decoder had to patch up a part."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class PtsLog:
     small_size: str
     time_base: Fraction = Fraction(0)
     truncation: str = ""
+    damaged: int = 0
     last_duration: int = 0
     """Of the last small frame, in ticks; 0 where the file does not say."""
     closed: bool = False
@@ -86,6 +89,8 @@ class PtsLog:
             base = _TIME_BASE.match(line)
             if base is not None:
                 self.time_base = Fraction(int(base[1]), int(base[2]))
+            elif _DAMAGE.match(line):
+                self.damaged += 1
             elif not self.truncation and _TRUNCATION.match(line):
                 self.truncation = without_addresses(line)[-200:]
             return
@@ -134,12 +139,14 @@ def _even(value: float) -> int:
 
 def decode_command(path: str, probe: Probe, sample_fps: float, samples_fd: int) -> list[str]:
     """The ffmpeg command of the pass: small frames on stdout, samples on `samples_fd`."""
+    torn = {"fflags": "+discardcorrupt"} if leaves_out_torn(probe.container) else {}
     source = ffmpeg.input(
         path,
         protocol_whitelist=ALLOWED_PROTOCOLS,
         format_whitelist=ALLOWED_DEMUXERS,
         threads=DECODER_THREADS,
         copyts=None,
+        **torn,
     )
     split = source[str(probe.video_index)].filter_multi_output("split")
     small, large = split.stream(0), split.stream(1)
@@ -168,8 +175,9 @@ class DecodePass:
 
     `on_sample` is called on another thread, in order of time. After the last batch, `truncation`
     holds what ffmpeg said about a missing end, if it did, `left_out` the number of frames whose
-    time lay before that of a frame before them, and `last_duration_s` how long the last frame
-    stands, 0 where the file does not say.
+    time lay before that of a frame before them, `broken_at` how many frames came before these
+    (`Timeline`), `damaged` how many frames the decoder had to patch up, and
+    `last_duration_s` how long the last frame stands, 0 where the file does not say.
     """
 
     def __init__(
@@ -197,8 +205,16 @@ class DecodePass:
         return self._log.truncation
 
     @property
+    def damaged(self) -> int:
+        return self._log.damaged
+
+    @property
     def left_out(self) -> int:
         return self._timeline.left_out
+
+    @property
+    def broken_at(self) -> int:
+        return self._timeline.broken_at
 
     @property
     def last_duration_s(self) -> float:

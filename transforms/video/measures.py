@@ -1,4 +1,4 @@
-"""What is measured on every frame, and what follows from it for a clip. Nothing is decided here.
+"""What is measured on every frame of a video. Nothing is decided here.
 
 The frame table has one row per frame of the video, in order of time:
 
@@ -6,16 +6,20 @@ The frame table has one row per frame of the video, in order of time:
 - `shot_score`: the shot detector's score (`transforms.video.shots`), 0 for the first frame;
 - `luma`, `luma_std`: mean and standard deviation of luma, 0..1;
 - `difference`: mean absolute luma difference to the frame before, 0..1;
+- `dark_share`, `bright_share`: shares of the picture that are nearly black and nearly white;
 - `colors`: shares of the picture in each of `COLOR_NAMES`, sum 1;
 - `motion_x`, `motion_y`: dominant motion of the picture's content since the frame about a quarter
   of a second before, in picture widths and heights per second (right and down are positive),
   by phase correlation; NaN on frames where it was not measured;
-- `motion_peak`: height of the correlation peak, 0..1: how much one motion explains the picture.
+- `motion_peak`: height of the correlation peak, 0..1: how much one motion explains the picture;
+- `flow_speed`: mean length of the optical flow since the frame at `flow_from_s`, about an eighth of
+  a second before, in picture widths per second, and `flow_difference`: mean absolute luma
+  difference to that frame, 0..1; all NaN on frames where flow was not measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -23,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.clip import Measures
 from transforms.video.decode import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Batch, Frames
+from transforms.video.motion import FlowMeter, ShiftMeter
+from transforms.video.pixels import changes, planes, shares, square_sums, sums
 from transforms.video.shots import ShotScorer
 
 COLOR_NAMES = (
@@ -41,10 +46,10 @@ COLOR_NAMES = (
     "purple",
     "pink",
 )
-MOTION_STEP_S = 0.25
-BLACK_LUMA = 0.06
-FROZEN_DIFFERENCE = 0.0005
-"""Below this, encoder noise is all that differs."""
+NEARLY_BLACK = 15
+"""Of 255: luma up to here shows nothing on most screens."""
+NEARLY_WHITE = 240
+"""Of 255: as far from white as `NEARLY_BLACK` is from black."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,21 +60,44 @@ FRAME_SCHEMA = pa.schema(
         ("luma", pa.float32()),
         ("luma_std", pa.float32()),
         ("difference", pa.float32()),
+        ("dark_share", pa.float32()),
+        ("bright_share", pa.float32()),
         ("colors", pa.list_(pa.float32(), len(COLOR_NAMES))),
         ("motion_x", pa.float32()),
         ("motion_y", pa.float32()),
         ("motion_peak", pa.float32()),
+        ("flow_speed", pa.float32()),
+        ("flow_difference", pa.float32()),
+        ("flow_from_s", pa.float64()),
     ]
 )
 
 
-def _color_table() -> npt.NDArray[np.uint8]:
-    """Colour index for each (hue 0..179, saturation / 8, value / 8), flattened."""
-    hue, saturation, value = np.meshgrid(
-        np.arange(180) * 2.0, np.arange(32) / 31.0, np.arange(32) / 31.0, indexing="ij"
-    )
+BLACK, GRAY, WHITE, DARK, BRIGHT = range(5)
+"""Tones of a colour by saturation and value; a hue is seen only in the last two."""
+
+
+def _tone_table() -> npt.NDArray[np.uint8]:
+    """Tone of each pair of saturation and value, two bytes read as one number."""
+    saturation, value = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    # Steps of 8 keep noise from deciding.
+    s, v = (saturation >> 3) / 31.0, (value >> 3) / 31.0
+    # The darker or paler, the less a hue can be seen.
+    colorless = s * v < 0.12
+    tones = np.where(v < 0.6, DARK, BRIGHT)
+    tones[colorless] = np.where(v < 0.8, GRAY, WHITE)[colorless]
+    tones[v < 0.16] = BLACK
+    pairs = np.stack([saturation, value], axis=-1).astype(np.uint8)
+    table = np.zeros(1 << 16, np.uint8)
+    table[pairs.view(np.uint16)[..., 0]] = tones
+    return table
+
+
+def _hue_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Number of each hue (0..179), spaced for a tone to be added; colour name of each such sum."""
+    hue = np.arange(180) * 2.0
     names = COLOR_NAMES
-    table = np.full(hue.shape, names.index("red"), np.uint8)
+    bright = np.full(180, names.index("red"))
     for name, low, high in (
         ("orange", 16, 42),
         ("yellow", 42, 70),
@@ -79,62 +107,67 @@ def _color_table() -> npt.NDArray[np.uint8]:
         ("purple", 260, 295),
         ("pink", 295, 340),
     ):
-        table[(hue >= low) & (hue < high)] = names.index(name)
+        bright[(hue >= low) & (hue < high)] = names.index(name)
     # Brown is what a dark orange looks like.
-    table[(hue >= 10) & (hue < 42) & (value < 0.6)] = names.index("brown")
-    # The darker or paler, the less a hue can be seen.
-    colorless = saturation * value < 0.12
-    table[colorless & (value >= 0.8)] = names.index("white")
-    table[colorless & (value < 0.8)] = names.index("gray")
-    table[value < 0.16] = names.index("black")
-    return table.reshape(-1)
+    dark = np.where((hue >= 10) & (hue < 42), names.index("brown"), bright)
+    kinds, number = np.unique(np.stack([dark, bright]), axis=1, return_inverse=True)
+    tones = BRIGHT + 1
+    hues = np.zeros(256, np.uint8)
+    hues[:180] = number.reshape(-1) * tones
+    found = np.zeros(256, np.uint8)
+    for at, (in_dark, in_bright) in enumerate(kinds.T):
+        plain = [names.index(name) for name in ("black", "gray", "white")]
+        found[at * tones : (at + 1) * tones] = [*plain, in_dark, in_bright]
+    return hues, found
 
 
-_COLOR_TABLE = _color_table()
+_TONES = _tone_table()
+_HUES, _NAMES = _hue_tables()
 
 
-def color_shares(hsv: Frames) -> Floats:
-    """Shares of the named colours: (n, h, w, 3) HSV as OpenCV gives it -> (n, 12)."""
-    wide = hsv.astype(np.int32)
-    index = wide[..., 0] * 1024 + (wide[..., 1] >> 3) * 32 + (wide[..., 2] >> 3)
-    names = _COLOR_TABLE[index].reshape(len(hsv), -1).astype(np.int64)
-    offsets = np.arange(len(hsv))[:, None] * len(COLOR_NAMES)
-    counts = np.bincount((names + offsets).reshape(-1), minlength=len(hsv) * len(COLOR_NAMES))
-    shares: Floats = counts.reshape(len(hsv), -1) / names.shape[1]
-    return shares
+def color_shares(hue: Frames, saturation: Frames, value: Frames) -> Floats:
+    """Shares of the named colours; HSV as OpenCV gives it, each (n, h, w) -> (n, 12)."""
+    flat = hue.reshape(len(hue), -1)
+    pairs = np.asarray(cv2.merge([saturation.reshape(-1), value.reshape(-1)]), np.uint8)
+    tones = np.take(_TONES, pairs.view(np.uint16).reshape(flat.shape))
+    names = cv2.LUT(np.asarray(cv2.LUT(flat, _HUES), np.uint8) + tones, _NAMES)
+    count = len(COLOR_NAMES)
+    counts = [cv2.calcHist([row], [0], None, [count], [0, count]) for row in names]
+    found: Floats = np.reshape(counts, (-1, count)).astype(np.float64) / flat.shape[1]
+    return found
 
 
 class FrameMeasurer:
     """Takes batches in order and builds the frame table; keeps one frame, not the video."""
 
-    def __init__(self, scorer: ShotScorer) -> None:
+    def __init__(
+        self, scorer: ShotScorer, height_per_width: float = FRAME_HEIGHT_PX / FRAME_WIDTH_PX
+    ) -> None:
+        """`height_per_width`: of the picture as shown; the small frames are squeezed."""
         self._scorer = scorer
         self._columns: dict[str, list[npt.NDArray[np.floating]]] = {
             name: [] for name in FRAME_SCHEMA.names
         }
-        self._last_luma: npt.NDArray[np.float32] | None = None
-        self._motion_from: tuple[float, npt.NDArray[np.float32]] | None = None
-        self._window = cv2.createHanningWindow((FRAME_WIDTH_PX, FRAME_HEIGHT_PX), cv2.CV_32F)
+        self._last_luma: Frames | None = None
+        self._shift = ShiftMeter(FRAME_HEIGHT_PX, FRAME_WIDTH_PX)
+        self._flow = FlowMeter(height_per_width)
 
     def add(self, batch: Batch) -> None:
         """Measure the next frames."""
-        count = len(batch.times_s)
-        # One tall picture instead of many small ones: OpenCV's call overhead is paid once.
-        tall = batch.frames.reshape(count * FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3)
-        shape = (count, FRAME_HEIGHT_PX, FRAME_WIDTH_PX)
-        gray = cv2.cvtColor(tall, cv2.COLOR_BGR2GRAY).reshape(shape).astype(np.float32) / 255.0
-        hsv: Frames = np.asarray(cv2.cvtColor(tall, cv2.COLOR_BGR2HSV), np.uint8).reshape(*shape, 3)
-        before = gray[:1] if self._last_luma is None else self._last_luma[None]
-        difference = np.abs(np.diff(gray, axis=0, prepend=before)).mean(axis=(1, 2))
-        motion = self._motion(batch.times_s, gray)
-        self._last_luma = gray[-1]
+        [luma] = planes(batch.frames, cv2.COLOR_BGR2GRAY)
+        before = luma[0] if self._last_luma is None else self._last_luma
+        self._last_luma = luma[-1]
+        pixels = luma[0].size
+        total = sums(luma)
         self._append("time_s", batch.times_s)
-        self._append("luma", gray.mean(axis=(1, 2)))
-        self._append("luma_std", gray.std(axis=(1, 2)))
-        self._append("difference", difference)
-        self._append("colors", color_shares(hsv))
-        for column, name in enumerate(("motion_x", "motion_y", "motion_peak")):
-            self._append(name, motion[:, column])
+        self._append("luma", total / (255 * pixels))
+        variance = (pixels * square_sums(luma) - total**2) / pixels**2
+        self._append("luma_std", np.sqrt(variance) / 255)
+        self._append("difference", changes(luma, before) / (255 * pixels))
+        self._append("dark_share", shares(luma <= NEARLY_BLACK))
+        self._append("bright_share", shares(luma >= NEARLY_WHITE))
+        self._append("colors", color_shares(*planes(batch.frames, cv2.COLOR_BGR2HSV)))
+        self._measure_motion(batch.times_s, luma)
         self._scorer.add(batch.frames)
 
     def table(self) -> pa.Table:
@@ -157,27 +190,20 @@ class FrameMeasurer:
     def _append(self, name: str, values: npt.NDArray[np.floating]) -> None:
         self._columns[name].append(values)
 
-    def _motion(self, times_s: Floats, gray: npt.NDArray[np.float32]) -> Floats:
-        motion = np.full((len(times_s), 3), np.nan)
-        for row, time_s in enumerate(times_s):
-            if self._motion_from is None:
-                self._motion_from = (time_s, gray[row].copy())
-                continue
-            elapsed_s = time_s - self._motion_from[0]
-            if elapsed_s < MOTION_STEP_S - 1e-6:
-                continue
-            # OpenCV multiplies its inputs by the window in place: it gets a copy.
-            here = gray[row].copy()
-            (shift_x, shift_y), peak = cv2.phaseCorrelate(
-                self._motion_from[1], here.copy(), self._window
-            )
-            motion[row] = (
-                shift_x / FRAME_WIDTH_PX / elapsed_s,
-                shift_y / FRAME_HEIGHT_PX / elapsed_s,
-                peak,
-            )
-            self._motion_from = (time_s, here)
-        return motion
+    def _measure_motion(self, times_s: Floats, luma: Frames) -> None:
+        found = np.full((6, len(times_s)), np.nan)
+        for row, time_s in enumerate(times_s.tolist()):
+            shift = self._shift.measure(time_s, luma[row])
+            if shift is not None:
+                found[:3, row] = shift.x, shift.y, shift.peak
+            flow = self._flow.measure(time_s, luma[row])
+            if flow is not None:
+                found[3:, row] = flow.speed, flow.difference, flow.from_s
+        names = ("motion_x", "motion_y", "motion_peak")
+        for name, values in zip(
+            (*names, "flow_speed", "flow_difference", "flow_from_s"), found, strict=True
+        ):
+            self._append(name, values)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -199,33 +225,3 @@ def read_rows(path: Path, start: int, end: int) -> Mapping[str, npt.NDArray[np.f
             else:
                 columns[name] = column.to_numpy(zero_copy_only=False).astype(np.float64)
     return columns
-
-
-def clip_measures(
-    rows: Mapping[str, npt.NDArray[np.float64]],
-    shot_rows: Sequence[int],
-    sharpness: Sequence[float],
-) -> Measures:
-    """The clip's measures from its rows; `shot_rows` are the rows at which its shots begin."""
-    inner = np.ones(len(rows["time_s"]), bool)
-    inner[list(shot_rows)] = False
-    steps = rows["difference"][inner]
-    return Measures(
-        brightness=_rounded(rows["luma"].mean()),
-        contrast=_rounded(rows["luma_std"].mean()),
-        sharpness=_rounded(float(np.median(sharpness)) if len(sharpness) else 0.0),
-        motion=_rounded(steps.mean() if len(steps) else 0.0),
-        black_share=_rounded((rows["luma"] < BLACK_LUMA).mean()),
-        frozen_share=_rounded((steps < FROZEN_DIFFERENCE).mean() if len(steps) else 1.0),
-    )
-
-
-def sharpness(rgb: Frames) -> float:
-    """Variance of the Laplacian of luma in 0..1 (Pech-Pacheco et al. 2000), for one picture."""
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
-    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
-
-
-def _rounded(value: float) -> float:
-    """Six digits: more would only carry the noise of the order of summation."""
-    return round(float(value), 6)

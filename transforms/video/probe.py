@@ -9,6 +9,7 @@ from pathlib import Path
 
 from schemas.rejection import Reason, Rejected
 from schemas.video import Probe
+from transforms.video.container_end import ends_early
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
@@ -17,7 +18,7 @@ from transforms.video.media_process import (
     time_limit_s,
 )
 
-VERSION = "3"
+VERSION = "4"
 _CHILD = Path(__file__).with_name("probe_child.py")
 
 
@@ -36,7 +37,9 @@ def probe(path: str, size_bytes: int) -> Probe:
         child.raise_if_killed()
         if code != 0:
             raise Rejected(Reason.DECODER_CRASHED, child.complaint, lasting=False)
+        with open(descriptor, "rb", closefd=False) as stream:
+            early = ends_early(stream)
     answer = json.loads(output)
     if "reason" in answer:
         raise Rejected(Reason(answer["reason"]), answer["detail"])
-    return Probe.model_validate(answer)
+    return Probe.model_validate({**answer, "ends_early": early})

@@ -39,7 +39,9 @@ def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
         in_stream_s = -1.0
         if video.duration is not None and video.time_base is not None:
             in_stream_s = float(video.duration * video.time_base)
-        rotation, aspect = first_frame_facts(container, video)
+        rotation, aspect, encrypted = first_frame_facts(container, video)
+        if encrypted:
+            return {"reason": "no_decodable_frame", "detail": "encrypted"}
         width_px, height_px = context.width, context.height
         # Next to 1 it is what rounding to whole pixels left over, not a shape of pixels.
         if aspect > 0 and abs(aspect - 1.0) > NEARLY_SQUARE:
@@ -72,17 +74,23 @@ def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
         }
 
 
-def first_frame_facts(container: Any, video: Any) -> tuple[int, float]:
-    """Rotation in degrees and sample aspect ratio, which only a decoded frame tells for sure."""
+def first_frame_facts(container: Any, video: Any) -> tuple[int, float, bool]:
+    """Rotation in degrees, sample aspect ratio, and whether the pictures need a key.
+
+    Only a decoded frame tells the first two for sure. Decoded without their key, some pictures
+    would come out as noise.
+    """
     aspect = float(video.sample_aspect_ratio or 1)
     try:
-        frame = next(container.decode(video), None)
-        if frame is not None:
-            return int(frame.rotation) % 360, aspect
+        for packet in container.demux(video):
+            if packet.has_sidedata("encryption_info"):
+                return 0, aspect, True
+            for frame in packet.decode():
+                return int(frame.rotation) % 360, aspect, False
     except av.error.FFmpegError:
         # Whether anything decodes is for the decode pass to say.
         pass
-    return 0, aspect
+    return 0, aspect, False
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from schemas.rejection import Reason, Rejection, Stage
 from schemas.video import Decoded, Video
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
-from transforms.video.analyse import sharpness_column
-from transforms.video.measures import clip_measures, read_rows
-from transforms.video.shots import ClipUnit, ShotSettings, shot_starts
+from transforms.video.clip_measures import clip_measures, read_tables
+from transforms.video.copying import copy_rows, snapped
+from transforms.video.joining import joined_starts, read_vectors
+from transforms.video.shots import ClipUnit, Join, ShotSettings, find_borders
 
 Rows = tuple[int, int]
 
@@ -27,25 +28,42 @@ MAX_STILL_S = 60.0
 
 
 def segment(
-    video: Video, decoded: Decoded, store: MemoStore, settings: ShotSettings
+    video: Video,
+    decoded: Decoded,
+    store: MemoStore,
+    settings: ShotSettings,
+    borders_ref: str = "",
+    *,
+    copy: bool = False,
 ) -> tuple[list[Clip], list[Rejection]]:
     """The clips of a video in order of time, and the spans too short to be one.
 
     A video that came with questions is kept whole, as one clip: its questions are about all of it.
+    `borders_ref` names the embeddings around its cuts, which `shots.join` needs. Raises ValueError
+    if they are missing. With `copy`, spans begin and end where clips can be copied.
     """
-    rows = read_rows(store.path(decoded.frames_ref), 0, decoded.num_frames)
+    tables = read_tables(decoded, store)
+    rows = tables.rows
     edges = np.append(rows["time_s"], decoded.first_pts_s + decoded.duration_s)
-    starts = shot_starts(rows["time_s"], rows["shot_score"], settings)
+    borders = find_borders(rows["time_s"], rows["shot_score"], settings)
+    starts = [border.start for border in borders]
+    if settings.join is Join.FEATURES:
+        if not borders_ref:
+            raise ValueError("shots.join is features, and the cuts have none")
+        vectors = read_vectors(store.path(borders_ref))
+        starts = joined_starts(
+            rows["time_s"], borders, tables.samples.times_s, vectors, settings.join_cosine
+        )
     if video.source.questions:
         spans = [(0, decoded.num_frames)]
     else:
         spans = plan_spans(edges, starts, settings)
-    sample_times, sharpness = sharpness_column(store.path(decoded.samples_ref))
+    if copy:
+        spans = snapped(spans, copy_rows(video, decoded, rows["time_s"], store))
     clips, rejections = [], []
     for start, end in spans:
         start_s, end_s = float(edges[start]), float(edges[end])
         inner = [start, *(row for row in starts if start < row < end)]
-        here = (sample_times >= start_s) & (sample_times < end_s)
         clip = Clip(
             video_id=video.id,
             start_s=start_s,
@@ -53,11 +71,7 @@ def segment(
             start_frame=start,
             end_frame=end,
             shot_starts_s=tuple(float(edges[row]) for row in inner),
-            measures=clip_measures(
-                {name: column[start:end] for name, column in rows.items()},
-                [row - start for row in inner],
-                sharpness[here].tolist(),
-            ),
+            measures=clip_measures(tables, (start, end), (start_s, end_s), inner),
         )
         if video.source.questions:
             clips.append(clip)
@@ -139,8 +153,16 @@ class Segmenter:
 
     settings: ShotSettings
     store: MemoStore
+    copy: bool = False
 
     def __call__(self, footage: Footage) -> Outcome[PlannedClip]:
-        clips, rejections = segment(footage.video, footage.decoded, self.store, self.settings)
+        clips, rejections = segment(
+            footage.video,
+            footage.decoded,
+            self.store,
+            self.settings,
+            footage.borders_ref,
+            copy=self.copy,
+        )
         planned = [PlannedClip(footage=footage, clip=clip) for clip in clips]
         return Outcome(planned, rejections, len(clips) + len(rejections))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,13 +18,58 @@ from transforms.video.shots import Scores
 
 WINDOW = 100
 MARGIN = 25
+STEP = WINDOW - 2 * MARGIN
 """The network sees 100 frames and is trusted for the 50 in the middle."""
+GPU_WINDOWS = 8
+"""Windows at a time on a GPU, which one alone does not fill; on a CPU more gain nothing."""
 
 _LOADING = threading.Lock()
 
 
+@dataclass(frozen=True)
+class TransNet:
+    """The network, ready on its device."""
+
+    model: Any
+    device: str
+    threads: int
+    """How many threads torch takes for an operation where nobody says otherwise."""
+
+    @property
+    def windows(self) -> int:
+        """How many windows are scored together."""
+        return GPU_WINDOWS if self.device == "cuda" else 1
+
+    def score(self, windows: Frames) -> Scores:
+        """Scores (n, 50) of the middle frames of windows (n, 100, 27, 48, 3) in RGB."""
+        import torch
+
+        with torch.inference_mode(), self._one_thread():
+            single, _ = self.model(torch.from_numpy(windows).to(self.device))
+            found: Scores = torch.sigmoid(single)[:, MARGIN:-MARGIN, 0].cpu().numpy()
+        return found
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        """Torch on one thread, on a CPU.
+
+        As many videos are analysed at once as there are cores, each beside its decoder. Threads of
+        torch on top only wait for each other: two were measured four times as slow as one.
+        """
+        import torch
+
+        if self.device != "cpu":
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.threads)
+
+
 @functools.cache
-def _load() -> Any:
+def _load() -> TransNet:
     import torch
 
     try:
@@ -31,24 +79,33 @@ def _load() -> Any:
             "shots.detector is transnetv2, which is not installed: "
             "pip install 'proofreel[transnetv2]', or choose content, adaptive or fixed"
         ) from error
-    model = TransNetV2(device="cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = TransNetV2(device=device)
     model.eval()
-    return model
+    return TransNet(model, device, torch.get_num_threads())
 
 
-def load_transnet() -> Any:
-    """The network with the weights of its package, loaded once per process."""
+def load_transnet() -> TransNet:
+    """The network with the weights of its package, loaded once per process.
+
+    Raises StopRunError if the package is not installed.
+    """
     with _LOADING:
         return _load()
 
 
 class TransNetScorer:
-    """Probability of a shot change per frame. Keeps one window of 48x27 frames, not the video."""
+    """Probability of a shot change per frame. Keeps a few windows of 48x27 frames, not the video.
 
-    def __init__(self) -> None:
-        self._model = load_transnet()
+    Windows overlap by half. The first frame stands for those before it, the last for those after.
+    """
+
+    def __init__(self, windows: int = 0) -> None:
+        """`windows`: how many to score together; 0 = as suits the device."""
+        self._net = load_transnet()
+        self._together = windows or self._net.windows
         self._pending: list[Frames] = []
-        self._found: list[float] = []
+        self._found: list[Scores] = []
         self._count = 0
 
     def add(self, frames: Frames) -> None:
@@ -58,25 +115,23 @@ class TransNetScorer:
                 self._pending = [small] * MARGIN
             self._pending.append(small)
             self._count += 1
-            if len(self._pending) == WINDOW:
-                self._score_window()
+            if len(self._pending) == 2 * MARGIN + STEP * self._together:
+                self._score(self._together)
 
     def scores(self) -> Scores:
-        missing = self._count - len(self._found)
-        while missing > 0:
+        missing = self._count - sum(map(len, self._found))
+        if missing > 0:
+            windows = -(-missing // STEP)
             last = self._pending[-1]
-            self._pending += [last] * (WINDOW - len(self._pending))
-            self._score_window()
-            missing = self._count - len(self._found)
-        return np.array(self._found[: self._count], np.float32)
+            self._pending += [last] * (2 * MARGIN + STEP * windows - len(self._pending))
+            self._score(windows)
+        found: Scores = np.concatenate([np.zeros(0, np.float32), *self._found])[: self._count]
+        return found
 
-    def _score_window(self) -> None:
-        import torch
-
-        window = torch.from_numpy(np.stack(self._pending[:WINDOW])[None].copy())
-        device = next(self._model.parameters()).device
-        with torch.inference_mode():
-            single, _ = self._model(window.to(device))
-        found = torch.sigmoid(single)[0, MARGIN : WINDOW - MARGIN, 0].cpu().numpy()
-        self._found += found.tolist()
-        self._pending = self._pending[WINDOW - 2 * MARGIN :]
+    def _score(self, windows: int) -> None:
+        """Score so many windows of the pending frames, and keep what the next one needs."""
+        pending = np.stack(self._pending)
+        starts = range(0, STEP * windows, STEP)
+        scores = self._net.score(np.stack([pending[at : at + WINDOW] for at in starts]))
+        self._found.append(scores.reshape(-1).astype(np.float32))
+        self._pending = self._pending[STEP * windows :]

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from schemas.case import Scene
-from schemas.clip import Clip, Measures, Media
+from schemas.clip import Clip, Measures, Media, ShotType
 from schemas.source import GivenQuestion, Source
 from schemas.video import Decoded, Probe, Video
 from transforms.annotate.observe import Observation, ShotFacts
 from transforms.video.measures import COLOR_NAMES
 
 MEASURES = Measures(
-    brightness=0.5, contrast=0.2, sharpness=0.1, motion=0.1, black_share=0.0, frozen_share=0.0
-)
+    brightness=0.5, contrast=0.2, underexposed_share=0.0, overexposed_share=0.0, sharpness=0.1,
+    motion=0.1, motion_speed=0.1, motion_speed_p90=0.2, black_share=0.0, frozen_share=0.0,
+    crop_box=(0.0, 0.0, 1.0, 1.0), text_share=-1.0, loudness_lufs=-20.0, sound_share=1.0,
+    average_shot_s=2.5, shot_type=ShotType.EDITED,
+)  # fmt: skip
 PROBE = Probe(
     container="mp4",
     video_index=0,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.case import Scene
-from schemas.clip import Clip, Measures, Media
+from schemas.clip import Clip, Measures, Media, ShotType
 from schemas.task import Answer, Origin, Task, TaskKind
 from schemas.video import Decoded, Video
 from transforms.memo import MemoStore
@@ -79,8 +79,11 @@ def make_scene(
     sha256 = hashlib.sha256(content).hexdigest()
     duration_s = float(num_frames / fps)
     measures = Measures(
-        brightness=0.5, contrast=0.2, sharpness=0.1, motion=0.1, black_share=0.0, frozen_share=0.0
-    )
+        brightness=0.5, contrast=0.2, underexposed_share=0.0, overexposed_share=0.0, sharpness=0.1,
+        motion=0.1, motion_speed=0.1, motion_speed_p90=0.2, black_share=0.0, frozen_share=0.0,
+        crop_box=(0.0, 0.0, 1.0, 1.0), text_share=-1.0, loudness_lufs=-20.0, sound_share=1.0,
+        average_shot_s=2.5, shot_type=ShotType.EDITED,
+    )  # fmt: skip
     # What is known of the source is of no matter to a teacher.
     known: dict[str, Any] = {"sha256": sha256}
     video = Video.model_construct(**known)

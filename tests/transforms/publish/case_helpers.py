@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.case import Attempt, Case, Scene
-from schemas.clip import Clip, Measures, Media
+from schemas.clip import Clip, Measures, Media, ShotType
 from schemas.rollout import Box, Rollout, Segment, TeacherFacts
 from schemas.source import Source
 from schemas.task import Origin, Task, TaskKind
@@ -20,8 +20,11 @@ PROBE = Probe(
     color_range=1, color_space=1, color_primaries=1, color_transfer=1, audio=None,
 )  # fmt: skip
 MEASURES = Measures(
-    brightness=0.5, contrast=0.2, sharpness=0.1, motion=0.1, black_share=0.0, frozen_share=0.0
-)
+    brightness=0.5, contrast=0.2, underexposed_share=0.0, overexposed_share=0.0, sharpness=0.1,
+    motion=0.1, motion_speed=0.1, motion_speed_p90=0.2, black_share=0.0, frozen_share=0.0,
+    crop_box=(0.0, 0.0, 1.0, 1.0), text_share=-1.0, loudness_lufs=-20.0, sound_share=1.0,
+    average_shot_s=2.5, shot_type=ShotType.EDITED,
+)  # fmt: skip
 GOLD: dict[TaskKind, str] = {
     TaskKind.MCQ: "C",
     TaskKind.MULTI_CHOICE: "A,C",

@@ -16,6 +16,7 @@ import imageio_ffmpeg
 
 from schemas import rewards
 from schemas.base import SCHEMA_VERSION
+from schemas.clip import Measures, ShotType
 from schemas.rejection import UNITS, Reason, Rejection, Stage
 from schemas.sample import (
     GroundedBox,
@@ -57,6 +58,13 @@ CONFIG = {
     "select": {"near_duplicate_cosine": 0.97},
     "verify": {"samples": 4, "thresholds": {"answer": 0.5, "spans": 1.0}},
 }
+
+MEASURES = Measures(
+    brightness=0.5, contrast=0.2, underexposed_share=0.0, overexposed_share=0.0, sharpness=0.1,
+    motion=0.1, motion_speed=0.1, motion_speed_p90=0.2, black_share=0.0, frozen_share=0.0,
+    crop_box=(0.0, 0.1, 1.0, 0.9), text_share=-1.0, loudness_lufs=-20.0, sound_share=1.0,
+    average_shot_s=2.5, shot_type=ShotType.EDITED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,11 +151,14 @@ def make_sample(
                 fps_num=FPS,
                 fps_den=1,
                 is_cfr=True,
+                is_copied=False,
                 has_audio=clip.has_audio,
                 frame_pts_s=[n / FPS for n in range(frames)] if "pts" in filled else [],
                 source_uri="videos/one.mp4",
                 source_start_s=2.0,
                 source_end_s=2.0 + clip.duration_s,
+                source_truncated="",
+                measures=MEASURES,
             )
         ],
         sampling=Sampling(fps=2.0),

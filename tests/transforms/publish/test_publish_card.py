@@ -139,6 +139,16 @@ def test_local_paths_do_not_reach_the_card(items: list[Item]) -> None:
     assert "| a.mp4 |" in card
 
 
+def test_samples_of_cut_off_videos_are_counted(items: list[Item]) -> None:
+    sample = make_sample("s1", items[0].clip)
+    media = sample.media[0].model_copy(update={"source_truncated": "half of it"})
+    cut_off = sample.model_copy(update={"media": [media]})
+    whole = render_card(facts(), [card_entry(sample, "train")])
+    card = render_card(facts(), [card_entry(one, "train") for one in (sample, cut_off)])
+    assert "a part is missing" not in whole
+    assert "\n\n1 samples come from videos of which a part is missing; `source_truncated`" in card
+
+
 def test_built_card_has_the_prompts(built: Path) -> None:
     card = (built / "README.md").read_text("utf-8")
     assert "````\nLook at the frames." in card

@@ -162,6 +162,22 @@ EDITS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("rate 0", lambda s: s["media"][0].update(fps_num=0), "frame rate is not above 0"),
     ("audio", lambda s: s["media"][0].update(has_audio=True), "has_audio: says True"),
     ("sha", lambda s: s["media"][0].update(sha256="0" * 64), "the sample says 000000"),
+    ("no media", lambda s: s.update(media=[]), "media: not exactly one medium is in the part mp4"),
+    (
+        "crop box",
+        lambda s: s["media"][0]["measures"].update(crop_box=[0.0, 0.5, 1.0, 0.5]),
+        "media.0.measures.crop_box: corners 0, 0.5, 1, 0.5 are no box",
+    ),
+    (
+        "measure",
+        lambda s: s["media"][0]["measures"].update(motion_speed=0.3),
+        "measures_json: is",
+    ),
+    (
+        "measure that is none",
+        lambda s: s["media"][0]["measures"].update(loudness_lufs=None),
+        "media.0.measures.loudness_lufs: is null",
+    ),
     ("number", lambda s: s["media"][0].update(width_px="64"), "json: is not in the canonical form"),
 ]
 

@@ -165,6 +165,25 @@ def test_times_are_those_of_the_clip_with_the_source_beside() -> None:
     assert (media.frame_pts_s[0], media.frame_pts_s[1], media.frame_pts_s[-1]) == (0.0, 0.04, 7.96)
     assert (media.source_start_s, media.source_end_s) == (2.0, 10.0)
     assert media.source_uri == "films/v0.mp4"
+    assert media.source_truncated == ""
+
+
+def test_a_medium_has_the_measures_of_its_clip() -> None:
+    case = mixed_case(TaskKind.MCQ)
+    for sample in samples_of(case).values():
+        assert sample.media[0].measures == case.scene.clip.measures
+        stored = json.loads(sample.to_json())["media"][0]["measures"]
+        assert stored["crop_box"] == [0.0, 0.0, 1.0, 1.0]
+        assert stored["shot_type"] == "edited"
+        assert None not in stored.values()
+
+
+def test_what_is_missing_of_the_source_is_said() -> None:
+    case = mixed_case(TaskKind.MCQ)
+    decoded = case.scene.decoded.model_copy(update={"truncated": "decodes to 10.00 s of 60.00 s"})
+    scene = case.scene.model_copy(update={"decoded": decoded})
+    for sample in samples_of(case.model_copy(update={"scene": scene})).values():
+        assert sample.media[0].source_truncated == "decodes to 10.00 s of 60.00 s"
 
 
 def test_where_it_comes_from_travels_along() -> None:

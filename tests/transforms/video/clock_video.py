@@ -36,7 +36,7 @@ BEEP_S = 0.06
 AUDIO_HZ = 48_000
 SAMPLE_FPS = 5.0
 LIMITS = InputSettings(min_duration_s=0.0)
-THIRDS = ShotSettings(detector="fixed", min_clip_s=0.05, max_clip_s=0.7)
+THIRDS = ShotSettings(detector="fixed", min_clip_s=0.03, max_clip_s=0.7)
 """Cuts two seconds into three clips."""
 
 Pixels = NDArray[np.uint8]
@@ -87,6 +87,8 @@ class Clock:
     """The pictures lie on their side in the file by so many turns, and its metadata says so."""
     remux: tuple[str, ...] = ()
     """Options of ffmpeg with which the file is copied into its final form."""
+    has_pts: bool = True
+    """Whether the container stores the times at which frames are shown, or only their order."""
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -179,16 +181,18 @@ class Work:
         return self.store.path(self.media[clip.id].ref)
 
 
-def analysed(path: Path, store: MemoStore, limits: InputSettings = LIMITS) -> tuple[Video, Decoded]:
+def analysed(
+    path: Path, store: MemoStore, limits: InputSettings = LIMITS, shots: ShotSettings = THIRDS
+) -> tuple[Video, Decoded]:
     """A file after ingest and decode."""
     video = ingest(Source(uri=path.name, location=location(path)), store)
-    decoded = analyse(video, store, limits, score_family="fixed", sample_fps=SAMPLE_FPS)
+    decoded = analyse(video, store, limits, score_family=shots.score_family, sample_fps=SAMPLE_FPS)
     return video, decoded
 
 
 def work_through(path: Path, store: MemoStore, shots: ShotSettings = THIRDS) -> Work:
     """A file after ingest, decode, segment and cut; fails if any clip was rejected."""
-    video, decoded = analysed(path, store)
+    video, decoded = analysed(path, store, shots=shots)
     clips, rejections = segment(video, decoded, store, shots)
     assert not rejections
     ends = cut(video, decoded, clips, store, CutSettings())

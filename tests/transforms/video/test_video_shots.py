@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from transforms.video.shots import (
     ClipUnit,
     Detector,
     ShotSettings,
+    core_minutes_per_hour,
     make_scorer,
     scaled,
     shot_starts,
@@ -54,17 +54,6 @@ def bikes_frames(bikes_video: Video) -> tuple[np.ndarray, Frames]:
         np.concatenate([batch.times_s for batch in batches]),
         np.concatenate([batch.frames for batch in batches]),
     )
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: where cores are shared, its threads wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def scored(family: str, frames: Frames, batch: int) -> np.ndarray:
@@ -112,7 +101,7 @@ def test_cuts_of_a_real_video_through_the_whole_leg(
 
 
 def test_transnetv2_finds_the_same_cuts_as_its_own_package(
-    bikes_frames: tuple[np.ndarray, Frames], one_thread: None
+    bikes_frames: tuple[np.ndarray, Frames],
 ) -> None:
     import cv2
     import torch
@@ -122,18 +111,94 @@ def test_transnetv2_finds_the_same_cuts_as_its_own_package(
     times, frames = bikes_frames
     found = scored("transnetv2", frames, 7)
     small = np.stack([cv2.resize(f, (48, 27), interpolation=cv2.INTER_AREA) for f in frames])
+    pixels = torch.from_numpy(small[..., ::-1].copy())
+    net = load_transnet()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.inference_mode():
-        whole, _ = load_transnet().predict_frames(
-            torch.from_numpy(small[..., ::-1].copy()), quiet=True
-        )
+        whole, _ = net.model.predict_frames(pixels.to(net.device), quiet=True)
+    torch.set_num_threads(before)
     assert len(found) == len(frames)
     np.testing.assert_allclose(found, whole.cpu().numpy(), atol=1e-4)
     starts = shot_starts(times, found, ShotSettings(detector="transnetv2"))
     assert times[starts].tolist() == pytest.approx([0.0, *BIKES_CUTS_S], abs=1e-6)
 
 
-def test_transnetv2_scores_a_single_frame(one_thread: None) -> None:
-    assert len(scored("transnetv2", np.zeros((1, 54, 96, 3), np.uint8), 20)) == 1
+def test_windows_scored_together_are_those_scored_one_by_one(
+    bikes_frames: tuple[np.ndarray, Frames],
+) -> None:
+    """As on a GPU: five windows, three at a time."""
+    from transforms.video.transnet import TransNetScorer
+
+    times, frames = bikes_frames
+    found = []
+    for windows in (1, 3):
+        scorer = TransNetScorer(windows)
+        scorer.add(frames)
+        found.append(scorer.scores().astype(np.float64))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    shots = ShotSettings(detector="transnetv2")
+    assert shot_starts(times, found[0], shots) == shot_starts(times, found[1], shots)
+
+
+def test_torch_takes_one_thread_to_score_on_a_cpu_and_gives_the_others_back() -> None:
+    import torch
+
+    from transforms.video.transnet import load_transnet
+
+    net = load_transnet()
+    if net.device != "cpu":
+        pytest.skip("there is a GPU")
+    seen = []
+    hook = net.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    scored("transnetv2", np.zeros((1, 54, 96, 3), np.uint8), 20)
+    hook.remove()
+    assert seen == [1]
+    assert torch.get_num_threads() == net.threads
+    torch.set_num_threads(before)
+
+
+class Echo:
+    """Stands in for the network: the score of a frame is the mean level of 51 around it."""
+
+    def __call__(self, windows: Any) -> tuple[Any, None]:
+        import torch
+
+        assert windows.shape[1:] == (100, 27, 48, 3)
+        levels = torch.nn.functional.pad(windows.double().mean(dim=(2, 3, 4)), (25, 25))
+        means = levels.unfold(1, 51, 1).mean(dim=2) / 255.0
+        return torch.logit(means.clamp(0.001, 0.999))[..., None], None
+
+
+@pytest.mark.parametrize("together", [1, 2, 8])
+def test_every_frame_is_scored_once_with_its_own_neighbours(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many frames there are, and wherever windows and batches end."""
+    from transforms.video import transnet
+
+    net = transnet.TransNet(Echo(), "cpu", 1)
+    monkeypatch.setattr(transnet, "load_transnet", lambda: net)
+    levels = np.random.default_rng(1).integers(20, 235, 930).astype(np.uint8)
+    for count in (0, 1, 2, 24, 25, 26, 49, 50, 51, 74, 75, 76, 99, 100, 101, 400, 401, 449, 930):
+        frames = np.broadcast_to(levels[:count, None, None, None], (count, 54, 96, 3))
+        scorer = transnet.TransNetScorer(together)
+        for start in range(0, count, 64):
+            scorer.add(frames[start : start + 64])
+        found = scorer.scores()
+        assert len(found) == count
+        if count:
+            padded = np.pad(levels[:count].astype(float), 25, mode="edge")
+            expected = np.lib.stride_tricks.sliding_window_view(padded, 51).mean(axis=1) / 255
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_scoring_is_timed_per_hour_of_video() -> None:
+    content = core_minutes_per_hour("content")
+    assert 0 < content < 5
+    assert core_minutes_per_hour("transnetv2") > 20 * content
 
 
 def test_the_new_shot_begins_after_the_last_frame_of_a_transition() -> None:
