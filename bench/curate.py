@@ -40,7 +40,7 @@ from pipelines.config import load_config
 from schemas.clip import Media
 from schemas.source import Source, location
 from transforms.memo import MemoStore
-from transforms.video.analyse import analyse
+from transforms.video.analyse import Analyser
 from transforms.video.cut import cut
 from transforms.video.ingest import ingest
 from transforms.video.media_process import ffmpeg_exe
@@ -119,16 +119,9 @@ def media_legs(files: Sequence[Path], folder: Path) -> Legs:
         sources = [Source(uri=file.name, location=location(file)) for file in files]
         found = at_once(lambda source: ingest(source, store), sources)
     with measured(legs.costs["analyse"]):
-        decoded = at_once(
-            lambda video: analyse(
-                video,
-                store,
-                config.input,
-                score_family=config.shots.score_family,
-                sample_fps=config.features.fps,
-            ),
-            found,
-        )
+        analyser = Analyser(config.input, config.shots.score_family, config.features.fps, store)
+        footage = [one for done in at_once(analyser, found) for one in done.outputs]
+        decoded = [one.decoded for one in footage]
     with measured(legs.costs["segment"]):
         pairs = list(zip(found, decoded, strict=True))
         planned = [segment(video, facts, store, config.shots)[0] for video, facts in pairs]
