@@ -80,6 +80,8 @@ class Clip(Record):
     shot_starts_s: tuple[float, ...]
     """Source times at which the clip's shots begin; the first is `start_s`."""
     measures: Measures
+    copied: bool = False
+    """Whether it begins and ends where its packets can be copied, and is to be made so."""
 
     @property
     def id(self) -> str:

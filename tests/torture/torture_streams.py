@@ -258,7 +258,7 @@ STREAMS = (
         End(
             spans=((0.0, 1.96), (3600.0, 3602.0)),
             shown=(*range(49), *range(50)),
-            lost=((Stage.SEGMENT, Reason.TOO_LONG, "one frame stands too long"),),
+            lost=((Stage.SEGMENT, Reason.TOO_LONG, "one frame stands for minutes"),),
         ),
         "an hour in which nothing comes; the frame before it stands",
     ),

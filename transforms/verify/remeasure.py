@@ -159,8 +159,10 @@ def _small_frames(
                 batch = []
         if batch:
             yield np.stack(batch)
-        process.wait()
+        code = process.wait()
         process.raise_if_killed()
+        if code != 0:
+            raise ValueError(f"the clip does not decode: {process.complaint}")
 
 
 def _even(value: float) -> int:

@@ -21,7 +21,7 @@ from transforms.video.measures import FrameMeasurer, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
 from transforms.video.overlay_text import TextSettings, measure_text
 from transforms.video.samples import SampleWriter, drop_after
-from transforms.video.shots import make_scorer
+from transforms.video.shots import make_scorer, scorer_version
 from transforms.video.sound import measure_loudness
 from transforms.video.timeline import Timeline
 
@@ -98,7 +98,8 @@ def analyse(
         raise Rejected(
             Reason.TOO_LONG, f"claims {claimed_s:.1f} s, more than {limits.max_duration_s:g} s"
         )
-    made_of = [video.sha256, probing.VERSION, ffmpeg_version(), score_family, sample_fps]
+    scores = [score_family, scorer_version(score_family)]
+    made_of = [video.sha256, probing.VERSION, ffmpeg_version(), scores, sample_fps]
     entry = store.entry("decode", VERSION, made_of)
     facts = entry.get()
     if facts is None:
@@ -164,7 +165,8 @@ def _facts(times_s: npt.NDArray[np.float64], probe: Probe, decoding: DecodePass)
     if not broken:
         # The last picture of slides or of a screen recording stands for longer than the others. It
         # is believed as far as the stream's own claim goes.
-        said_s = min(last_s + decoding.last_duration_s, probe.claimed_duration_s)
+        claimed_end_s = float(times_s[0]) + probe.claimed_duration_s
+        said_s = min(last_s + decoding.last_duration_s, claimed_end_s)
         end_s = max(end_s, said_s)
     return {
         "num_frames": len(times_s),

@@ -15,6 +15,7 @@ from typing import BinaryIO
 MAX_STEPS = 100_000
 """A file made of nothing but tiny boxes must not keep us busy."""
 HEAD_BYTES = 1 << 16
+MAX_OFFSET = 1 << 43
 
 _MP4_FIRST = {b"ftyp", b"styp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide"}
 _EBML_MAGIC = b"\x1a\x45\xdf\xa3"
@@ -55,6 +56,9 @@ def _parts(stream: BinaryIO, head: bytes) -> Iterator[Part]:
 
 
 def _at(stream: BinaryIO, offset: int, count: int) -> bytes:
+    if offset > MAX_OFFSET:
+        # No file is as long as that, whatever a box says of itself.
+        return b""
     stream.seek(offset)
     return stream.read(count)
 

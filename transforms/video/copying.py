@@ -20,6 +20,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from schemas.rejection import Reason, Rejected
 from schemas.video import Decoded, Video
 from transforms.memo import MemoStore
 from transforms.video.media_process import (
@@ -38,7 +39,7 @@ TICK_TOLERANCE_S = 0.0011
 """Containers that count milliseconds round the times of a constant frame rate."""
 _CHILD = Path(__file__).with_name("packets_child.py")
 
-Rows = tuple[int, int]
+RowSpan = tuple[int, int]
 
 
 def copy_rows(
@@ -59,9 +60,11 @@ def copy_rows(
         or probe.rotation_deg
         or decoded.truncated
         or off_s > TICK_TOLERANCE_S
+        # A last frame that stands for longer can only be repeated.
+        or (decoded.duration_s - len(times_s) / float(rate)) * float(rate) > 0.5
     ):
         return []
-    times_us, keys = packets(video, store)
+    times_us, keys = packets(video, decoded, store)
     start_us = round(probe.start_time_s * 1_000_000)
     shown_us = sorted(time_us - start_us for time_us in times_us)
     if shown_us != np.round(times_s * 1_000_000).astype(int).tolist():
@@ -82,7 +85,7 @@ def clean_points(times_us: Sequence[int], keys: Sequence[bool]) -> list[int]:
     ]
 
 
-def snapped(spans: Sequence[Rows], clean: Sequence[int]) -> list[Rows]:
+def snapped(spans: Sequence[RowSpan], clean: Sequence[int]) -> list[RowSpan]:
     """Spans whose edges lie on clean rows, at or before where they were; none that is empty.
 
     Spans that cover all rows still do: each begins where the one before it ends.
@@ -100,23 +103,28 @@ def reorder_delay_us(times_us: Sequence[int]) -> int:
     return max((one - other for one, other in zip(shown, times_us, strict=True)), default=0)
 
 
-def packets(video: Video, store: MemoStore) -> tuple[list[int], list[bool]]:
-    """Times and keyframe flags of all packets, listed once per video."""
-    entry = store.entry("packets", VERSION, video.sha256, video.probe.video_index, av.__version__)
+def packets(video: Video, decoded: Decoded, store: MemoStore) -> tuple[list[int], list[bool]]:
+    """Times and keyframe flags of all packets, listed once per video; none if there are not as
+    many as frames. Raises Rejected (decode_timeout, decoder_crashed)."""
+    made_of = [video.sha256, video.probe.video_index, decoded.num_frames, av.__version__]
+    entry = store.entry("packets", VERSION, made_of)
     found = entry.get()
     if found is None:
         with ExitStack() as stack:
             source, descriptor = stack.enter_context(opened(video.source.path))
             command = [
                 *(sys.executable, "-I", str(_CHILD), source),
-                *(ALLOWED_PROTOCOLS, ALLOWED_DEMUXERS, str(video.probe.video_index)),
+                *(ALLOWED_PROTOCOLS, ALLOWED_DEMUXERS),
+                *(str(video.probe.video_index), str(decoded.num_frames)),
             ]
             limit_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
             child = MediaProcess(command, timeout_s=limit_s, pass_fds=[descriptor])
             stack.enter_context(child)
             output = child.stdout.readall()  # type: ignore[attr-defined]
-            child.wait()
+            code = child.wait()
             child.raise_if_killed()
-        found = json.loads(output or '{"times_us": [], "keys": []}')
+            if code != 0:
+                raise Rejected(Reason.DECODER_CRASHED, child.complaint, lasting=False)
+        found = json.loads(output)
         entry.put(found)
     return found["times_us"], found["keys"]

@@ -21,7 +21,6 @@ from typing import Literal
 
 import av
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.case import PlannedClip, Scene
@@ -30,9 +29,9 @@ from schemas.rejection import Reason, Rejected, Stage
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome, rejection
-from transforms.video.copying import copy_rows, packets, reorder_delay_us
+from transforms.video.copying import packets, reorder_delay_us
 from transforms.video.cut_request import AUDIO_RATE_HZ, ClipReport, ClipRequest, CutRequest, reports
-from transforms.video.measures import read_rows
+from transforms.video.measures import read_times
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
@@ -42,7 +41,7 @@ from transforms.video.media_process import (
 )
 from transforms.video.ticks import repeats
 
-VERSION = "4"
+VERSION = "5"
 CLIP_FILE = "clip.mp4"
 CHILD = (sys.executable, "-I", "-m", "transforms.video.cut_child")
 ENCODER_THREADS = 2
@@ -90,7 +89,7 @@ def cut(
     ends: dict[str, CutEnd] = {}
     missing: list[tuple[Clip, Entry]] = []
     for clip in sorted(clips, key=lambda clip: (clip.start_frame, clip.end_frame)):
-        entry = _entry(video, clip, store, settings)
+        entry = _entry(video, decoded, clip, store, settings)
         stored = entry.get()
         if stored is None:
             missing.append((clip, entry))
@@ -105,13 +104,17 @@ def cut(
     return ends
 
 
-def _entry(video: Video, clip: Clip, store: MemoStore, settings: CutSettings) -> Entry:
+def _entry(
+    video: Video, decoded: Decoded, clip: Clip, store: MemoStore, settings: CutSettings
+) -> Entry:
     return store.entry(
         "cut",
         VERSION,
         video.sha256,
         [clip.start_frame, clip.end_frame, clip.start_s, clip.end_s],
-        settings.model_dump(mode="json"),
+        # The frames' times and rate, and all that they were found with.
+        decoded.frames_ref,
+        {"copied": True} if clip.copied else settings.model_dump(mode="json", exclude={"mode"}),
         # What decodes and encodes: another build of it may write other bytes.
         [av.__version__, sorted(av.library_versions.items())],
     )
@@ -125,7 +128,7 @@ def clip_size_px(probe: Probe, max_height_px: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Output:
     """What all clips of a video have in common."""
 
     size_px: tuple[int, int]
@@ -145,12 +148,12 @@ def _cut_missing(
     if not missing:
         return
     rate = Fraction(decoded.fps_num, decoded.fps_den)
-    times_s = read_rows(store.path(decoded.frames_ref), 0, decoded.num_frames)["time_s"]
-    if settings.mode is CutMode.COPY and _can_copy(video, decoded, times_s, missing, store):
-        delay_us = reorder_delay_us(packets(video, store)[0])
-        form = _Form((video.probe.width_px, video.probe.height_px), rate, delay_us)
+    times_s = read_times(store.path(decoded.frames_ref), decoded.num_frames)
+    if missing[0][0].copied:
+        delay_us = reorder_delay_us(packets(video, decoded, store)[0])
+        output = _Output((video.probe.width_px, video.probe.height_px), rate, delay_us)
     else:
-        form = _Form(clip_size_px(video.probe, settings.max_height_px), rate)
+        output = _Output(clip_size_px(video.probe, settings.max_height_px), rate)
     clip_seconds = sum(clip.duration_s for clip, _ in missing)
     # One pass for the pictures and one for the sound, and the encoding.
     pass_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
@@ -165,6 +168,7 @@ def _cut_missing(
                     times_s[clip.start_frame : clip.end_frame], clip.start_s, clip.end_s, rate
                 ),
                 start_sample=round(clip.start_s * AUDIO_RATE_HZ),
+                end_sample=round(clip.end_s * AUDIO_RATE_HZ),
             )
             for number, (clip, _) in enumerate(missing)
         ]
@@ -176,9 +180,9 @@ def _cut_missing(
             audio_index=-1 if video.probe.audio is None else video.probe.audio.index,
             start_time_s=video.probe.start_time_s,
             times_us=np.round(times_s * 1_000_000).astype(int).tolist(),
-            size=form.size_px,
+            size=output.size_px,
             rate=(rate.numerator, rate.denominator),
-            copy_delay_us=form.copy_delay_us,
+            copy_delay_us=output.copy_delay_us,
             full_range=_is_full_range(video.probe),
             encoder=_encoder_options(video.probe, rate, settings),
             muxer=_muxer_options(rate),
@@ -194,30 +198,18 @@ def _cut_missing(
         child.send(request.to_json().encode())
         for report in reports(child.stdout):
             clip, entry = missing[report.number]
-            yield clip, _end(requests[report.number], clip, report, form, entry)
+            yield clip, _end(requests[report.number], clip, report, output, entry)
         code = child.wait()
         child.raise_if_killed()
         if code != 0:
             raise Rejected(Reason.DECODER_CRASHED, child.complaint, lasting=False)
 
 
-def _can_copy(
-    video: Video,
-    decoded: Decoded,
-    times_s: npt.NDArray[np.float64],
-    clips: Sequence[tuple[Clip, Entry]],
-    store: MemoStore,
-) -> bool:
-    """Whether all clips begin and end where copies can."""
-    edges = {*copy_rows(video, decoded, times_s, store), decoded.num_frames}
-    return all({clip.start_frame, clip.end_frame} <= edges for clip, _ in clips)
-
-
 def _end(
     request: ClipRequest,
     clip: Clip,
     report: ClipReport,
-    form: _Form,
+    output: _Output,
     entry: Entry,
 ) -> CutEnd:
     """The end of a clip of which the process reported; an mp4 is moved into the store."""
@@ -230,7 +222,7 @@ def _end(
         with entry.building() as place:
             file = place / CLIP_FILE
             Path(request.file).rename(file)
-            media = _media(file, clip, sum(request.counts), form, report.has_audio, entry)
+            media = _media(file, clip, request, report, output, entry)
             entry.finish(place, media.model_dump(mode="json"))
             return media
     except Rejected as rejected:
@@ -240,13 +232,12 @@ def _end(
 def _media(
     file: Path,
     clip: Clip,
-    num_frames: int,
-    form: _Form,
-    has_audio: bool,
+    request: ClipRequest,
+    report: ClipReport,
+    output: _Output,
     entry: Entry,
 ) -> Media:
-    with av.open(str(file)) as container:
-        found = sum(packet.size > 0 for packet in container.demux(video=0))
+    found, num_frames = report.num_frames, sum(request.counts)
     if found != num_frames:
         raise Rejected(Reason.CUT_FAILED, f"{found} frames in the mp4, {num_frames} were meant")
     if file.stat().st_size >= MAX_CLIP_BYTES:
@@ -258,14 +249,14 @@ def _media(
         ref=entry.ref(CLIP_FILE),
         sha256=sha256,
         size_bytes=file.stat().st_size,
-        width_px=form.size_px[0],
-        height_px=form.size_px[1],
+        width_px=output.size_px[0],
+        height_px=output.size_px[1],
         num_frames=num_frames,
-        fps_num=form.rate.numerator,
-        fps_den=form.rate.denominator,
-        duration_s=round(float(num_frames / form.rate), 6),
-        has_audio=has_audio,
-        copied=form.copy_delay_us is not None,
+        fps_num=output.rate.numerator,
+        fps_den=output.rate.denominator,
+        duration_s=round(float(num_frames / output.rate), 6),
+        has_audio=report.has_audio,
+        copied=output.copy_delay_us is not None,
     )
 
 

@@ -29,6 +29,7 @@ from transforms.video.cut_source import (
     Sound,
     decoded,
     open_source,
+    silence,
 )
 
 MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
@@ -68,7 +69,7 @@ class ClipWriter:
                 "aac", rate=AUDIO_RATE_HZ, layout="stereo", options={"flags": "+bitexact"}
             )
             self._audio.bit_rate = AUDIO_BIT_RATE
-        self._start_sample = clip.start_sample
+        self._start_sample, self._end_sample = clip.start_sample, clip.end_sample
         self._ticks = 0
         self._samples = 0
 
@@ -110,24 +111,36 @@ class ClipWriter:
     def _write_sound(self) -> None:
         if self._sound is None:
             return
-        count = round(self._ticks * self._tick_s * AUDIO_RATE_HZ) - self._samples
-        for frame in self._sound.take(self._start_sample + self._samples, count):
-            frame.pts, frame.time_base = self._samples, Fraction(1, AUDIO_RATE_HZ)
-            self._container.mux(self._audio.encode(frame))
-            self._samples += frame.samples
+        end = round(self._ticks * self._tick_s * AUDIO_RATE_HZ)
+        heard = min(end, self._end_sample - self._start_sample) - self._samples
+        if heard > 0:
+            for frame in self._sound.take(self._start_sample + self._samples, heard):
+                self._write_samples(frame)
+        if self._samples < end:
+            self._write_samples(silence(end - self._samples))
+
+    def _write_samples(self, frame: Any) -> None:
+        frame.pts, frame.time_base = self._samples, Fraction(1, AUDIO_RATE_HZ)
+        self._container.mux(self._audio.encode(frame))
+        self._samples += frame.samples
 
 
-def write_clip(clip: ClipRequest, request: CutRequest, pictures: Pictures, sound: Any) -> None:
-    """Write one mp4. Raises MissingFrameError, EndedEarlyError, OSError, FFmpegError."""
+def write_clip(clip: ClipRequest, request: CutRequest, pictures: Pictures, sound: Any) -> int:
+    """Write one mp4; the number of frames in it.
+
+    Raises MissingFrameError, EndedEarlyError, OSError, FFmpegError.
+    """
     with ClipWriter(clip, request, sound) as writer:
         for row, frame in pictures.rows(clip.start_row, clip.start_row + len(clip.counts)):
             for _ in range(clip.counts[row - clip.start_row]):
                 writer.show(frame)
         writer.finish()
+    with av.open(clip.file) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
 
 
-def copy_clip(clip: ClipRequest, request: CutRequest, packets: Any, sound: Any) -> None:
-    """Write one mp4 of the source's own packets.
+def copy_clip(clip: ClipRequest, request: CutRequest, packets: Any, sound: Any) -> int:
+    """Write one mp4 of the source's own packets; the number of frames in it.
 
     Raises as `write_clip` does, and ValueError if the mp4 does not decode to all of its frames.
     """
@@ -145,6 +158,7 @@ def copy_clip(clip: ClipRequest, request: CutRequest, packets: Any, sound: Any) 
         raise ValueError(
             f"{sum(whole)} of {len(clip.counts)} copied frames decode; set cut.mode to exact"
         )
+    return len(whole)
 
 
 def cut_all(request: CutRequest) -> Iterator[ClipReport]:
@@ -161,7 +175,7 @@ def cut_all(request: CutRequest) -> Iterator[ClipReport]:
             sound = sound if sound.is_there else None
         for number, clip in enumerate(request.clips):
             try:
-                write(clip, request, pictures, sound)
+                num_frames = write(clip, request, pictures, sound)
             except EndedEarlyError as error:
                 for rest in range(number, len(request.clips)):
                     yield ClipReport(rest, failed=str(error))
@@ -174,7 +188,7 @@ def cut_all(request: CutRequest) -> Iterator[ClipReport]:
                 known = code if code in MACHINE_ERRORS else 0
                 yield ClipReport(number, failed=words, errno=known)
             else:
-                yield ClipReport(number, has_audio=sound is not None)
+                yield ClipReport(number, num_frames, has_audio=sound is not None)
 
 
 def main() -> None:

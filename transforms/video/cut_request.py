@@ -20,6 +20,8 @@ class ClipRequest:
     """How often each source frame from `start_row` on is shown."""
     start_sample: int
     """Source time of the first sample of sound, in 1/48000 s."""
+    end_sample: int
+    """Where its sound ends: the last tick of the pictures may reach beyond, in silence."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class ClipReport:
     """What became of one clip."""
 
     number: int
+    num_frames: int = 0
+    """As counted in the mp4; in a copy, those that decode whole."""
     has_audio: bool = False
     failed: str = ""
     """Why there is no mp4, in words."""

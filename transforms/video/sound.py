@@ -7,7 +7,6 @@ mp4, not that of the five channels that its source may have.
 from __future__ import annotations
 
 import io
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.clip import SILENCE_LUFS
-from schemas.rejection import Reason, Rejected
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import MemoStore
 from transforms.video import probe as probing
@@ -35,9 +33,7 @@ from transforms.video.media_process import (
     time_limit_s,
 )
 
-LOG = logging.getLogger(__name__)
-
-VERSION = "1"
+VERSION = "2"
 LOUDNESS_FILE = "loudness.arrow"
 RATE_HZ = 48_000
 STEP_SAMPLES = RATE_HZ // 10
@@ -70,8 +66,9 @@ NO_SOUND = LoudnessTable(np.empty(0), np.empty(0))
 def measure_loudness(video: Video, decoded: Decoded, store: MemoStore) -> str:
     """Reference of the loudness table of a video, measured once; "" if it has no sound.
 
-    Sound that can't be decoded is no reason to lose the pictures: it counts as none.
-    Raises Rejected (not_found, unreadable).
+    Sound that can't be decoded is no reason to lose the pictures: it counts as none. But what may
+    be the machine's fault must not look like silence.
+    Raises Rejected (not_found, unreadable, decode_timeout, decoder_crashed).
     """
     probe = video.probe
     if probe.audio is None:
@@ -81,14 +78,7 @@ def measure_loudness(video: Video, decoded: Decoded, store: MemoStore) -> str:
     entry = store.entry("loudness", VERSION, made_of)
     if entry.get() is None:
         timeout_s = time_limit_s(video.size_bytes, min(probe.container_duration_s, end_s))
-        try:
-            blocks = _measure(video.source.path, probe, probe.audio.index, end_s, timeout_s)
-        except Rejected as rejected:
-            if rejected.reason in (Reason.NOT_FOUND, Reason.UNREADABLE):
-                raise
-            # A time-out or a crash; the next run tries again.
-            LOG.warning("the sound of %s is left out: %s", video.id, rejected)
-            return ""
+        blocks = _measure(video.source.path, probe, probe.audio.index, end_s, timeout_s)
         with entry.building() as folder:
             _write(blocks, folder / LOUDNESS_FILE)
             entry.finish(folder, {})
@@ -121,6 +111,8 @@ def loudness_command(path: str, probe: Probe, audio_index: int, end_s: float) ->
     sound = (
         source[str(audio_index)]
         .filter("asetpts", f"PTS-{probe.start_time_s:.6f}/TB")
+        # What lies beyond the pictures must not arrive behind a gap that would be filled.
+        .filter("atrim", end=f"{end_s:.6f}")
         # Sample n is source time n / 48000: silence where the sound begins late or has a gap.
         .filter("aresample", RATE_HZ, first_pts=0, **{"async": 1})
         # Whole numbers, as clips get them: channels are put together so that none can overflow.

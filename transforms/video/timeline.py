@@ -47,7 +47,8 @@ class Timeline:
         if reported is None:
             time = self._start if self._last is None else self._last + self._step
         else:
-            time = reported
+            # As fine as times are told apart later.
+            time = self._start + Fraction(round((reported - self._start) * 1_000_000), 1_000_000)
         if self._last is not None:
             if time <= self._last:
                 self._leave_out()

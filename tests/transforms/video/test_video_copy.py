@@ -168,3 +168,22 @@ def test_keyframes_that_are_no_whole_pictures_are_noticed(tmp_path: Path, store:
     for end in rest:
         assert isinstance(end, Rejected)
         assert "copied frames decode; set cut.mode to exact" in end.detail
+
+
+def test_rare_keyframes_are_no_reason_for_long_clips(tmp_path: Path, store: MemoStore) -> None:
+    options = {"bf": "2", "x264-params": "keyint=infinite:scenecut=0"}
+    clock = Clock("long.mp4", tuple(range(300)), options=options)
+    work = copied(write_clock(tmp_path, clock), store)
+    assert len(work.clips) > 10
+    assert not any(media.copied for media in work.media.values())
+
+
+def test_a_last_picture_that_stands_is_encoded(tmp_path: Path, store: MemoStore) -> None:
+    raw = write_clock(tmp_path, Clock("raw.mp4", options=CLOSED))
+    path = tmp_path / "recording.mp4"
+    stretch = "setts=pts=PTS:dts=DTS:duration='if(eq(N,49),0.2/TB,DURATION)'"
+    run_ffmpeg("-i", str(raw), "-c", "copy", "-bsf:v", stretch, str(path))
+    work = copied(path, store)
+    assert not any(media.copied for media in work.media.values())
+    shown_s = sum(media.duration_s for media in work.media.values())
+    assert shown_s == pytest.approx(1.96 + 0.2, abs=0.002)

@@ -249,7 +249,7 @@ def test_one_clip_that_fails_costs_no_other(fresh: Work, use_cutter: Callable[[s
         "write = child.write_clip\n"
         "def second_fails(clip, *rest):\n"
         "    if clip.file.endswith('1.mp4'): raise ValueError\n"
-        "    write(clip, *rest)\n"
+        "    return write(clip, *rest)\n"
         "child.write_clip = second_fails"
     )
     ends = recut(fresh, fresh.store, fresh.clips)

@@ -287,13 +287,16 @@ def test_sound_on_which_ffmpeg_fails_counts_as_none(
     assert whole(path, store).measures.loudness_lufs == -70.0
 
 
-def test_a_crash_on_the_sound_loses_no_picture_and_is_not_remembered(
+def test_a_crash_on_the_sound_does_not_look_like_silence(
     tmp_path: Path, store: MemoStore, use_ffmpeg: Callable[[str], None]
 ) -> None:
     wav = write_tones(tmp_path / "tone.wav", [(-20.0, 2.0)])
     path = with_sound(tmp_path, "tone.mkv", wav, 2.0)
     use_ffmpeg('case "$*" in *ebur128*) kill -9 $$;; esac\nexec "$REAL" "$@"')
-    assert whole(path, store).measures.loudness_lufs == -70.0
+    with pytest.raises(Rejected) as caught:
+        whole(path, store)
+    assert caught.value.reason is Reason.DECODER_CRASHED
+    assert not caught.value.lasting
     use_ffmpeg('exec "$REAL" "$@"')
     assert whole(path, store).measures.loudness_lufs == pytest.approx(-20.0, abs=0.2)
 
