@@ -18,7 +18,6 @@ from transforms.features.stage import QualityGate
 from transforms.memo import MemoStore
 from transforms.video.analyse import Analyser, InputSettings
 from transforms.video.ingest import Ingester
-from transforms.video.media_process import MediaProcess
 from transforms.video.segment import Segmenter
 from transforms.video.shots import ShotSettings
 
@@ -118,16 +117,8 @@ def test_no_kind_of_shot_at_all_is_refused() -> None:
 
 
 def test_changing_a_threshold_decodes_nothing(
-    bikes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bikes: Path, tmp_path: Path, count_processes: Callable[[], int]
 ) -> None:
-    started: list[MediaProcess] = []
-    enter = MediaProcess.__enter__
-
-    def counted(process: MediaProcess) -> MediaProcess:
-        started.append(process)
-        return enter(process)
-
-    monkeypatch.setattr(MediaProcess, "__enter__", counted)
     store = MemoStore(str(tmp_path))
 
     def gated(settings: SelectSettings) -> Callable[[], PlannedClip]:
@@ -137,7 +128,7 @@ def test_changing_a_threshold_decodes_nothing(
         return lambda: QualityGate(settings)(planned).outputs[0]
 
     first = gated(DEFAULT)()
-    decoding = len(started)
+    decoding = count_processes()
     assert decoding > 0
     measures = first.clip.measures
     assert measures.motion_speed > 0.03
@@ -155,4 +146,4 @@ def test_changing_a_threshold_decodes_nothing(
             with pytest.raises(Rejected) as caught:
                 gate()
             assert caught.value.reason is reason
-    assert len(started) == decoding
+    assert count_processes() == decoding

@@ -12,7 +12,7 @@ from clock_video import Clock, Work, run_ffmpeg, work_through, write_clock
 
 import transforms.video.cut
 from transforms.memo import MemoStore
-from transforms.video.media_process import MediaProcess, ffmpeg_exe, ffmpeg_version
+from transforms.video.media_process import ffmpeg_exe, ffmpeg_version
 
 UseFfmpeg = Callable[[str], None]
 UseCutter = Callable[[str], None]
@@ -87,17 +87,3 @@ def use_cutter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCutter:
         monkeypatch.setattr(transforms.video.cut, "CHILD", (sys.executable, "-I", str(wrapper)))
 
     return use
-
-
-@pytest.fixture
-def count_processes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many media processes have been started since the fixture was asked for."""
-    started: list[MediaProcess] = []
-    enter = MediaProcess.__enter__
-
-    def counted(process: MediaProcess) -> MediaProcess:
-        started.append(process)
-        return enter(process)
-
-    monkeypatch.setattr(MediaProcess, "__enter__", counted)
-    return lambda: len(started)
