@@ -33,7 +33,9 @@ def examine(out: Path) -> list[Finding]:
 
 
 def _ffmpeg() -> Iterator[Finding]:
-    from transforms.video.media_process import ffmpeg_exe, ffmpeg_version
+    import av
+
+    from transforms.video.media_process import ffmpeg_version
 
     try:
         yield Finding("ffmpeg", True, ffmpeg_version(), needed=True)
@@ -41,12 +43,10 @@ def _ffmpeg() -> Iterator[Finding]:
         meaning = "nothing can be decoded; install imageio-ffmpeg or set PROOFREEL_FFMPEG"
         yield Finding("ffmpeg", False, str(error), meaning, needed=True)
         return
-    listed = subprocess.run(
-        [ffmpeg_exe(), "-hide_banner", "-encoders"], capture_output=True, text=True, check=False
-    )
-    found = "libx264" in listed.stdout
-    meaning = "" if found else "clips can't be encoded; use an ffmpeg built with libx264"
-    yield Finding("H.264 encoder", found, "libx264" if found else "none", meaning, needed=True)
+    found = "libx264" in av.codecs_available
+    meaning = "" if found else "clips can't be encoded; use a PyAV built with libx264"
+    said = f"libx264, in PyAV {av.__version__}" if found else f"none in PyAV {av.__version__}"
+    yield Finding("H.264 encoder", found, said, meaning, needed=True)
 
 
 def _gpu() -> Finding:

