@@ -138,7 +138,7 @@ def _costs(config: Config) -> tuple[str, ...]:
     minutes, usual = core_minutes_per_hour(family), core_minutes_per_hour(Detector.CONTENT)
     return (
         f"shots.detector is {family} and torch has no GPU: an hour of video at 25 frames/s takes "
-        f"about {minutes:.0f} minutes of a core, where content takes {60 * usual:.0f} seconds; "
+        f"about {minutes:.0f} minutes of a core, on top of decoding, content {60 * usual:.0f} s; "
         "docs/shots.md tells which to choose",
     )
 

@@ -41,7 +41,7 @@ from transforms.video.media_process import (
 )
 from transforms.video.ticks import repeats
 
-VERSION = "5"
+VERSION = "6"
 CLIP_FILE = "clip.mp4"
 CHILD = (sys.executable, "-I", "-m", "transforms.video.cut_child")
 ENCODER_THREADS = 2

@@ -339,7 +339,9 @@ class Sound:
     def _make_graph(self, frame: Any) -> av.filter.Graph:
         # Gaps are filled with silence and overlaps dropped, so that samples stay on the time line;
         # what lies before the first sample that is still wanted is cut off.
+        # The filter counts `first_pts` in samples of what goes in.
         first = self._position + self._fifo.samples
+        first_in = round(Fraction(first * frame.sample_rate, AUDIO_RATE_HZ))
         graph = av.filter.Graph()
         nodes = [
             graph.add_abuffer(
@@ -349,7 +351,7 @@ class Sound:
                 time_base=self._time_base,
             ),
             graph.add("asetpts", f"PTS-{self._start_time_s:.6f}/TB"),
-            graph.add("aresample", f"{AUDIO_RATE_HZ}:async=1:first_pts={first}"),
+            graph.add("aresample", f"{AUDIO_RATE_HZ}:async=1:first_pts={first_in}"),
             graph.add("aformat", f"s16:{AUDIO_RATE_HZ}:stereo"),
             graph.add("abuffersink"),
         ]
