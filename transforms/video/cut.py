@@ -28,9 +28,10 @@ from schemas.clip import Clip, Media
 from schemas.rejection import Reason, Rejected, Stage
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
-from transforms.outcome import Outcome, rejection
+from transforms.outcome import Outcome, is_fatal, rejection
 from transforms.video.copying import packets, reorder_delay_us
 from transforms.video.cut_request import AUDIO_RATE_HZ, ClipReport, ClipRequest, CutRequest, reports
+from transforms.video.decode import DECODER_THREADS, SCALE_EXACT
 from transforms.video.measures import read_times
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
@@ -176,6 +177,8 @@ def _cut_missing(
             source=source,
             protocols=ALLOWED_PROTOCOLS,
             demuxers=ALLOWED_DEMUXERS,
+            decoder_threads=DECODER_THREADS,
+            scale_flags=f"bicubic+{SCALE_EXACT}",
             video_index=video.probe.video_index,
             audio_index=-1 if video.probe.audio is None else video.probe.audio.index,
             start_time_s=video.probe.start_time_s,
@@ -213,9 +216,10 @@ def _end(
     entry: Entry,
 ) -> CutEnd:
     """The end of a clip of which the process reported; an mp4 is moved into the store."""
-    if report.errno:
+    said = OSError(report.errno, os.strerror(report.errno))
+    if is_fatal(said):
         # The machine's fault, not the video's.
-        raise OSError(report.errno, os.strerror(report.errno))
+        raise said
     if report.failed:
         return Rejected(Reason.CUT_FAILED, report.failed)
     try:

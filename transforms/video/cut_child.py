@@ -9,7 +9,6 @@ takes nothing else along.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import threading
@@ -32,7 +31,6 @@ from transforms.video.cut_source import (
     silence,
 )
 
-MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
 AUDIO_BIT_RATE = 128_000
 SOUND_CHUNK = 8_192
 """Samples that are written at once; sound must not lag far behind the pictures in the file."""
@@ -183,10 +181,8 @@ def cut_all(request: CutRequest) -> Iterator[ClipReport]:
             except MissingFrameError as error:
                 yield ClipReport(number, failed=str(error))
             except (av.error.FFmpegError, OSError, ValueError) as error:
-                code = getattr(error, "errno", 0) or 0
                 words = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-                known = code if code in MACHINE_ERRORS else 0
-                yield ClipReport(number, failed=words, errno=known)
+                yield ClipReport(number, failed=words, errno=getattr(error, "errno", 0) or 0)
             else:
                 yield ClipReport(number, num_frames, has_audio=sound is not None)
 

@@ -31,6 +31,8 @@ class CutRequest:
     source: str
     protocols: str
     demuxers: str
+    decoder_threads: int
+    scale_flags: str
     video_index: int
     audio_index: int
     """-1 where there is no sound."""
@@ -69,7 +71,7 @@ class ClipReport:
     failed: str = ""
     """Why there is no mp4, in words."""
     errno: int = 0
-    """What the system said, where it was the machine's fault."""
+    """What the system said, if it did."""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

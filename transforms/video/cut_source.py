@@ -18,9 +18,6 @@ from av.stream import Discard
 from transforms.video.cut_request import AUDIO_RATE_HZ, CutRequest
 from transforms.video.timeline import BestEffort, Timeline, leaves_out_torn
 
-DECODER_THREADS = 2
-SCALE_FLAGS = "bicubic+accurate_rnd+bitexact"
-"""The same pixels on every processor."""
 MAX_FILLED_GAP_S = 1
 """Longer gaps in the sound are not filled by the filter, which would hold all of the silence."""
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 400_000
@@ -88,7 +85,7 @@ class Pictures:
     def __init__(self, container: Any, request: CutRequest) -> None:
         stream = container.streams[request.video_index]
         stream.thread_type = "AUTO"
-        stream.thread_count = DECODER_THREADS
+        stream.thread_count = request.decoder_threads
         self._frames = decoded(container, stream)
         self._time_base = Fraction(stream.time_base)
         # Where a container has no times, ffmpeg counts frames; then a frame's row is its number.
@@ -97,6 +94,7 @@ class Pictures:
         self._timeline = Timeline(request.start_time_s)
         self._row_of = {time_us: row for row, time_us in enumerate(request.times_us)}
         self._size = request.size
+        self._scale_flags = request.scale_flags
         self._full_range = request.full_range
         self._last_row = -1
         self._ahead: tuple[int, Any] | None = None
@@ -159,7 +157,7 @@ class Pictures:
                 time_base=self._time_base,
             ),
             *(graph.add(name, options) for name, options in filters),
-            graph.add("scale", f"{width}:{height}:flags={SCALE_FLAGS}{to_tv}"),
+            graph.add("scale", f"{width}:{height}:flags={self._scale_flags}{to_tv}"),
             graph.add("format", "yuv420p"),
             graph.add("buffersink"),
         ]

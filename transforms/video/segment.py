@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from schemas.case import Footage, PlannedClip
 from schemas.clip import Clip
-from schemas.rejection import Reason, Rejection, Stage
+from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.video import Decoded, Video
 from transforms.memo import MemoStore
-from transforms.outcome import Outcome
+from transforms.outcome import Outcome, rejection
 from transforms.video.clip_measures import clip_measures, read_tables
 from transforms.video.copying import copy_rows, snapped
 from transforms.video.joining import joined_starts, read_vectors
@@ -84,34 +84,24 @@ def segment(
             measures=clip_measures(tables, (start, end), (start_s, end_s), inner),
             copied=copied,
         )
-        if video.source.questions:
+        misfit = None if video.source.questions else _misfit(clip, settings)
+        if misfit is None:
             clips.append(clip)
-        elif clip.duration_s > settings.max_clip_s + MAX_STILL_S:
-            # Frames can't be split: one of a slide show may stand for minutes.
-            rejections.append(
-                Rejection(
-                    stage=Stage.SEGMENT,
-                    reason=Reason.TOO_LONG,
-                    subject=clip.id,
-                    parent=video.id,
-                    detail=f"{clip.duration_s:.3f} s at {start_s:.3f} s: too long for a clip; "
-                    "perhaps one frame stands for minutes",
-                )
-            )
-        elif clip.duration_s < settings.min_clip_s:
-            rejections.append(
-                Rejection(
-                    stage=Stage.SEGMENT,
-                    reason=Reason.TOO_SHORT,
-                    subject=clip.id,
-                    parent=video.id,
-                    detail=f"{clip.duration_s:.3f} s at {start_s:.3f} s, "
-                    f"less than {settings.min_clip_s:g} s",
-                )
-            )
         else:
-            clips.append(clip)
+            rejections.append(rejection(Stage.SEGMENT, (clip.id, video.id), misfit))
     return clips, rejections
+
+
+def _misfit(clip: Clip, settings: ShotSettings) -> Rejected | None:
+    """Why a span can be no clip, if it can't."""
+    place = f"{clip.duration_s:.3f} s at {clip.start_s:.3f} s"
+    if clip.duration_s > settings.max_clip_s + MAX_STILL_S:
+        # Frames can't be split: one of a slide show may stand for minutes.
+        detail = f"{place}: too long for a clip; perhaps one frame stands for minutes"
+        return Rejected(Reason.TOO_LONG, detail)
+    if clip.duration_s < settings.min_clip_s:
+        return Rejected(Reason.TOO_SHORT, f"{place}, less than {settings.min_clip_s:g} s")
+    return None
 
 
 def plan_spans(

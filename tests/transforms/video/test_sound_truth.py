@@ -162,6 +162,28 @@ def test_a_clip_takes_no_sound_from_the_next(tmp_path: Path, plain: Work) -> Non
         }
 
 
+def sound_request(path: Path) -> CutRequest:
+    """What the reader of the sound needs to know of a Matroska file."""
+    return CutRequest(
+        source=str(path),
+        protocols="file",
+        demuxers="matroska",
+        decoder_threads=1,
+        scale_flags="bicubic",
+        video_index=0,
+        audio_index=1,
+        start_time_s=0.0,
+        times_us=[],
+        size=(0, 0),
+        rate=(25, 1),
+        copy_delay_us=None,
+        full_range=False,
+        encoder={},
+        muxer={},
+        clips=[],
+    )
+
+
 def test_a_gap_in_the_sound_is_silent_and_costs_no_memory(tmp_path: Path) -> None:
     """Two beeps, the second said to be half an hour later than the pictures end."""
     picture = write_clock(tmp_path, Clock("picture.mp4"))
@@ -172,11 +194,7 @@ def test_a_gap_in_the_sound_is_silent_and_costs_no_memory(tmp_path: Path) -> Non
         *("-i", str(picture), "-i", str(wav), "-c:v", "copy", "-af", late),
         *("-c:a", "pcm_s16le", str(path)),
     )
-    request = CutRequest(
-        source=str(path), protocols="file", demuxers="matroska", video_index=0, audio_index=1,
-        start_time_s=0.0, times_us=[], size=(0, 0), rate=(25, 1), copy_delay_us=None,
-        full_range=False, encoder={}, muxer={}, clips=[],
-    )  # fmt: skip
+    request = sound_request(path)
     with open_source(request) as container:
         sound = Sound(container, request)
         memory = psutil.Process().memory_info
@@ -197,11 +215,7 @@ def test_a_gap_in_the_sound_is_silent_and_costs_no_memory(tmp_path: Path) -> Non
 
 def test_sound_does_not_go_back(tmp_path: Path, plain: Work) -> None:
     work = beeping(tmp_path, tuple(range(0, 1_001, 100)), (0.5,))
-    request = CutRequest(
-        source=str(work.path), protocols="file", demuxers="matroska", video_index=0, audio_index=1,
-        start_time_s=0.0, times_us=[], size=(0, 0), rate=(25, 1), copy_delay_us=None,
-        full_range=False, encoder={}, muxer={}, clips=[],
-    )  # fmt: skip
+    request = sound_request(work.path)
     with open_source(request) as container:
         sound = Sound(container, request)
         assert sum(frame.samples for frame in sound.take(0, 4_800)) == 4_800
