@@ -14,7 +14,7 @@ from torture_work import read_clock
 
 from transforms.memo import MemoStore
 from transforms.video.media_process import ffmpeg_exe
-from transforms.video.samples import sampled_frames
+from transforms.video.samples import frames_at, read_samples
 
 OLD_X264 = Path(__file__).with_name("data") / "old_x264_444.mp4"
 WHAT_ENCODING_COSTS = 40
@@ -98,7 +98,8 @@ def test_sampled_frames_are_those_of_a_decode_from_the_start(work: Work) -> None
     with av.open(str(work.path)) as container:
         start_s = container.start_time / av.time_base
     source = {round(time_s - start_s, 3): one for time_s, one in decoded(work.path).items()}
-    sampled = list(sampled_frames(work.store.path(work.decoded.samples_ref), -1.0, 10.0))
+    path = work.store.path(work.decoded.samples_ref)
+    sampled = list(frames_at(path, read_samples(path).times_s))
     assert len(sampled) >= 10
     for time_s, pixels in sampled:
         other = source[round(time_s, 3)]

@@ -185,22 +185,6 @@ def read_samples(path: Path) -> SampleTable:
         )
 
 
-def sampled_frames(path: Path, start_s: float, end_s: float) -> Iterator[tuple[float, Frames]]:
-    """Sampled frames with start_s <= time < end_s: source time and (h, w, 3) RGB."""
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            times = batch["time_s"].to_numpy()
-            if times[-1] < start_s:
-                continue
-            if times[0] >= end_s:
-                return
-            for row, time_s in enumerate(times):
-                if start_s <= time_s < end_s:
-                    yield float(time_s), read_jpeg(batch["jpeg"][row].as_py())
-
-
 def frames_at(path: Path, times_s: npt.NDArray[np.float64]) -> Iterator[tuple[float, Frames]]:
     """The sampled frames of these times, in order of time: source time and (h, w, 3) RGB."""
     wanted = set(times_s.tolist())

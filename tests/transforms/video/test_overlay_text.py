@@ -28,7 +28,7 @@ from transforms.video.overlay_text import (
     measure_text,
     read_text,
 )
-from transforms.video.samples import read_samples, sampled_frames
+from transforms.video.samples import frames_at, read_samples
 from transforms.video.segment import Segmenter
 from transforms.video.shots import ShotSettings
 
@@ -128,8 +128,9 @@ def test_letters_of_many_sizes_are_found(bikes: Path, share_of_height: float, te
 def test_a_blurred_real_video_is_not_taken_for_text(many_shots: Path, store: MemoStore) -> None:
     """The detector takes many of its pictures as a whole for one tall line."""
     _, decoded = analysed(many_shots, store)
-    pictures = [one for _, one in sampled_frames(store.path(decoded.samples_ref), 60.0, 180.0)]
-    shares = [load_detector().share(one) for one in pictures[::30]]
+    samples = store.path(decoded.samples_ref)
+    times_s = read_samples(samples).between(60.0, 180.0).times_s[::30]
+    shares = [load_detector().share(one) for _, one in frames_at(samples, times_s)]
     assert len(shares) == 20
     assert np.mean(shares) < 0.01
     assert np.mean(np.array(shares) > 0) <= 0.1

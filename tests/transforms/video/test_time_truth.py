@@ -24,7 +24,7 @@ from clock_video import (
 from transforms.memo import MemoStore
 from transforms.video.decode import DecodePass
 from transforms.video.measures import read_rows
-from transforms.video.samples import sampled_frames
+from transforms.video.samples import frames_at, read_samples
 from transforms.video.shots import ShotSettings
 
 NTSC_FILM = Fraction(24_000, 1_001)
@@ -213,7 +213,9 @@ def test_sampled_frames_show_what_was_there_at_their_time(clock: Clock, work: Wo
     rows = read_rows(work.store.path(work.decoded.frames_ref), 0, work.decoded.num_frames)
     times = rows["time_s"]
     path = work.store.path(work.decoded.samples_ref)
-    samples = list(sampled_frames(path, times[0], times[-1] + 1))
+    table = read_samples(path)
+    samples = list(frames_at(path, table.times_s))
+    assert len(samples) == len(table.times_s)
     for time_s, pixels in samples:
         assert times[read_board(pixels)] == time_s
     sampled = np.array([time_s for time_s, _ in samples])
@@ -223,7 +225,8 @@ def test_sampled_frames_show_what_was_there_at_their_time(clock: Clock, work: Wo
     assert len(samples) <= (times[-1] - times[0]) * SAMPLE_FPS + 2
     start_s, end_s = times[len(times) // 3], times[-1]
     middle = [time_s for time_s in sampled if start_s <= time_s < end_s]
-    part = [time_s for time_s, _ in sampled_frames(path, start_s, end_s)]
+    wanted = table.between(start_s, end_s).times_s
+    part = [time_s for time_s, _ in frames_at(path, wanted)]
     assert part == middle
 
 
