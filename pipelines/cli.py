@@ -1,4 +1,4 @@
-"""The command line: run, check, inspect, doctor."""
+"""The command line: run, check, inspect, prompt, doctor."""
 
 from __future__ import annotations
 
@@ -63,14 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a video, a folder, a glob, or a manifest (.jsonl, .csv, .parquet, Video-R1's .json)",
     )
     run.add_argument("--out", required=True, metavar="DIR", help="output folder")
-    run.add_argument("--config", metavar="FILE", help="YAML file; see docs/configuration.md")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="override a field of the configuration, such as shots.max_clip_s=20; repeatable",
-    )
+    _add_settings(run)
     run.add_argument("--limit", type=int, metavar="N", help="take only the first N sources")
     run.set_defaults(command=_run)
 
@@ -90,11 +83,42 @@ def _parser() -> argparse.ArgumentParser:
         "score, every reason.",
     )
     inspect.add_argument("folder", metavar="DIR", help="output folder of a run")
-    inspect.add_argument("id", metavar="ID", help="id of a video, clip, task, rollout or sample")
+    inspect.add_argument(
+        "id",
+        metavar="ID",
+        help="id of a video, clip, task, rollout or sample, or the file name of a video",
+    )
     inspect.add_argument(
         "--picture", metavar="PNG", help="also draw a task or sample as a sheet of frames"
     )
     inspect.set_defaults(command=_inspect)
+
+    prompt = commands.add_parser(
+        "prompt",
+        help="exactly what a teacher would be sent about a clip or task",
+        description="Show what a teacher would be sent about a clip or task of a finished run: "
+        "text, times and pictures. Nothing is asked, so settings can be tried before a run.",
+        allow_abbrev=False,
+    )
+    prompt.add_argument("folder", metavar="DIR", nargs="?", help="output folder of a run")
+    prompt.add_argument("id", metavar="ID", nargs="?", help="id of a clip, task, sample or rollout")
+    prompt.add_argument(
+        "--purpose",
+        choices=("describe", "propose", "solve"),
+        help="what is asked; propose for a clip and solve for a task unless said",
+    )
+    prompt.add_argument(
+        "--html",
+        metavar="FILE",
+        nargs="?",
+        const="prompt.html",
+        help="also write a page with the pictures (prompt.html if no FILE is named)",
+    )
+    prompt.add_argument(
+        "--copy", metavar="FOLDER", help="copy the prompt templates there, to edit them"
+    )
+    _add_settings(prompt)
+    prompt.set_defaults(command=_prompt)
 
     doctor = commands.add_parser(
         "doctor",
@@ -105,6 +129,18 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--out", default=".", metavar="DIR", help="folder whose disk is looked at")
     doctor.set_defaults(command=_doctor)
     return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="YAML file; see docs/configuration.md")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="override a field of the configuration, such as shots.max_clip_s=20; repeatable. The "
+        "value is YAML, so a list is written --set 'teacher.url=[http://a/v1,http://b/v1]'",
+    )
 
 
 def split_beam_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -137,8 +173,9 @@ def split_beam_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]
 
 def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.config import ConfigError, load_config
-    from pipelines.display import print_summary
-    from pipelines.run import BusyError, run
+    from pipelines.display import replies_in
+    from pipelines.run import BusyError, progress_of, run
+    from pipelines.summary import print_summary, why_empty
     from runners.launch import UnknownRunnerError, prepare
     from transforms.features.embed import WeightsError
     from transforms.outcome import StopRunError
@@ -167,7 +204,11 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     except Exception as error:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
         return _say(f"the run failed: {_cause(error)}", EXIT_FAILED)
-    print_summary(Console(), manifest, str(Path(options.out, "dataset")))
+    dataset = Path(options.out, "dataset")
+    prices = config.teacher.price_prompt, config.teacher.price_completion
+    print_summary(Console(), manifest, dataset, replies_in(progress_of(dataset.parent)), prices)
+    if why := why_empty(manifest, dataset):
+        _say(why, EXIT_OK)
     return EXIT_OK
 
 
@@ -199,12 +240,44 @@ def _check(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _inspect(options: argparse.Namespace, _: list[str]) -> int:
-    from pipelines.inspect import NotFoundError, inspect
+    from pipelines.folder import NotFoundError
+    from pipelines.inspect import inspect
 
     try:
         inspect(Path(options.folder), options.id, options.picture, Console())
     except NotFoundError as error:
         return _say(error, EXIT_ASKED_WRONGLY)
+    return EXIT_OK
+
+
+def _prompt(options: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.config import ConfigError, load_config
+    from pipelines.folder import Folder, NotFoundError
+    from pipelines.prompt import copy_templates, print_prompt, prompted
+    from pipelines.prompt_page import prompt_page
+    from schemas.rejection import Rejected
+    from transforms.annotate.teacher import Purpose
+
+    try:
+        if options.copy:
+            for path in copy_templates(Path(options.copy)):
+                print(path)
+            print(f"edit them, and name them with --set teacher.prompts={options.copy}")
+            return EXIT_OK
+        if not options.id:
+            raise ConfigError("prompt: name the folder of a run and a clip or task, or --copy")
+        config = load_config(options.config, options.set)
+        purpose = Purpose(options.purpose) if options.purpose else None
+        folder = Folder.of_finished_run(Path(options.folder))
+        shown = prompted(folder, options.id, purpose, config)
+        print_prompt(shown, Console())
+        if options.html:
+            Path(options.html).write_text(prompt_page(shown), "utf-8")
+            print(f"page: {options.html}")
+    except (ConfigError, NotFoundError) as error:
+        return _say(error, EXIT_ASKED_WRONGLY)
+    except (ValueError, Rejected, OSError) as error:
+        return _say(f"{options.id}: {error}", EXIT_FAILED)
     return EXIT_OK
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from transforms.annotate.constructed import ConstructedSettings
+from transforms.annotate.describe import DescribeSettings
 from transforms.annotate.tasks import TaskSettings
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.features.embed import FeatureSettings
@@ -20,6 +22,8 @@ from transforms.video.analyse import InputSettings
 from transforms.video.cut import CutSettings
 from transforms.video.overlay_text import TextSettings
 from transforms.video.shots import Join, ShotSettings
+from transforms.video.subtitles import SubtitleSettings
+from transforms.video.whisper import SpeechSettings
 
 
 class Config(BaseModel):
@@ -34,7 +38,11 @@ class Config(BaseModel):
     features: FeatureSettings = Field(default_factory=FeatureSettings)
     select: SelectSettings = Field(default_factory=SelectSettings)
     cut: CutSettings = Field(default_factory=CutSettings)
+    describe: DescribeSettings = Field(default_factory=DescribeSettings)
+    subtitles: SubtitleSettings = Field(default_factory=SubtitleSettings)
+    speech: SpeechSettings = Field(default_factory=SpeechSettings)
     tasks: TaskSettings = Field(default_factory=TaskSettings)
+    constructed: ConstructedSettings = Field(default_factory=ConstructedSettings)
     teacher: TeacherSettings = Field(default_factory=TeacherSettings)
     verify: VerifySettings = Field(default_factory=VerifySettings)
     publish: PublishSettings = Field(default_factory=PublishSettings)
@@ -42,7 +50,7 @@ class Config(BaseModel):
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, as it is stored with the dataset.
 
-        The address of a server is left out: it does not change what the model says, and may hold
+        The addresses of servers are left out: they do not change what the model says, and may hold
         names or passwords that are nobody's business.
         """
         values = self.model_dump(mode="json")
@@ -154,7 +162,7 @@ def _check_teacher(teacher: TeacherSettings) -> None:
                     f"teacher.{section}.{name}: a secret would be published with the "
                     "configuration; use an environment variable (teacher.api_key_env, HF_TOKEN)"
                 )
-    if teacher.kind is TeacherKind.OPENAI and not teacher.url:
+    if teacher.kind is TeacherKind.OPENAI and not (teacher.urls and all(teacher.urls)):
         raise ConfigError("teacher.url: needed with teacher.kind openai, such as http://host/v1")
     if teacher.kind is not TeacherKind.MEASURE and not teacher.model:
         raise ConfigError(f"teacher.model: needed with teacher.kind {teacher.kind}")

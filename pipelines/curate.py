@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,19 @@ from pipelines.config import Config
 from pipelines.records import KeepRecords
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
+from schemas.usage import Usage
 from schemas.video import Video
+from transforms.annotate.asker import Asker
+from transforms.annotate.constructed import Constructor
+from transforms.annotate.describe import (
+    ClipDescriber,
+    Faults,
+    Levels,
+    VideoNarrator,
+    faults_of,
+    faults_together,
+)
+from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.propose import Proposer, TaskMaker
 from transforms.features.borders import EmbedBorders
 from transforms.features.stage import QualityGate, RejectNearDuplicates
@@ -30,6 +42,7 @@ from transforms.video.cut import Cutter
 from transforms.video.ingest import Ingester, keep_one
 from transforms.video.segment import Segmenter
 from transforms.video.shots import Join
+from transforms.video.speech import Transcriber
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,8 @@ class Plan:
     records_folder: str
     progress: ProgressLog
     facts: RunFacts
+    share_models: bool = False
+    """Whether several processes of a machine share one teacher."""
 
 
 class Curate(beam.PTransform):
@@ -56,12 +71,43 @@ class Curate(beam.PTransform):
         self._tallies: list[beam.PCollection] = []
         self._outs: list[beam.PCollection] = []
         self._rejections: list[beam.PCollection] = []
+        self._usage: list[beam.PCollection] = []
+        self._faults: list[beam.PCollection] = []
 
     def expand(self, root: Any) -> beam.PCollection:
+        self._faults.append(root | "NoFaults" >> beam.Create([], reshuffle=False))
         videos = self._ingest(root)
         scenes = self._film(videos)
-        cases = self._annotate(scenes)
+        described = self._describe(scenes)
+        described | "KeepScenes" >> KeepRecords(self._plan.records_folder, "scene", _scene_record)
+        cases = self._annotate(described, self._construct(scenes))
         return self._publish(root, cases)
+
+    def _ask(
+        self,
+        elements: Any,
+        stage: Stage,
+        asker: Asker,
+        subjects: Any,
+        name: str = "",
+        *,
+        tallied: bool = True,
+    ) -> Any:
+        """Apply a leg that asks the teacher, and take note of what that took.
+
+        `tallied`: whether its subjects have not entered the stage yet.
+        """
+        plan = self._plan
+        teacher = StoredTeacher(plan.config.teacher, plan.store, plan.config.shots, plan.progress)
+        label = name or str(stage).capitalize()
+        done = elements | label >> AskTeacher(
+            stage, asker, subjects, teacher, share=plan.share_models
+        )
+        if tallied:
+            self._tallies.append(done[TALLY])
+        self._rejections.append(done[REJECTED])
+        self._usage.append(done[USAGE])
+        return done[OUT]
 
     def _leg(self, elements: Any, stage: Stage, work: Any, subjects: Any, name: str = "") -> Any:
         """Apply a leg and take note of its tally and its rejections."""
@@ -104,6 +150,7 @@ class Curate(beam.PTransform):
             config.features.fps,
             store,
             config.overlay_text,
+            config.subtitles,
         )
         footage = self._leg(videos, Stage.DECODE, analyser, _video_subject)
         if config.shots.join is Join.FEATURES:
@@ -131,36 +178,63 @@ class Curate(beam.PTransform):
             | "ByVideo" >> beam.GroupBy(lambda one: one.clip.video_id)
             | "ClipsOfVideo" >> beam.MapTuple(_in_order)
         )
-        scenes = self._leg(grouped, Stage.CUT, Cutter(config.cut, store), _planned_subjects)
+        cutter = Cutter(config.cut, store, config.subtitles)
+        scenes = self._leg(grouped, Stage.CUT, cutter, _planned_subjects)
         self._count_out(Stage.CUT, scenes)
         folder = self._plan.records_folder
         footage | "KeepVideos" >> KeepRecords(folder, "video", _footage_record)
         planned | "KeepClips" >> KeepRecords(folder, "clip", _planned_record)
-        return scenes | "Spread2" >> beam.Reshuffle()
+        scenes = scenes | "Spread2" >> beam.Reshuffle()
+        if config.speech.model:
+            transcriber = Transcriber(config.speech, store)
+            scenes = self._leg(scenes, Stage.TRANSCRIBE, transcriber, _scene_subject)
+            self._count_out(Stage.TRANSCRIBE, scenes)
+        return scenes
 
-    def _annotate(self, scenes: Any) -> Any:
+    def _describe(self, scenes: Any) -> Any:
+        config = self._plan.config
+        if config.describe.levels is Levels.NONE:
+            return scenes
+        describer = ClipDescriber(config.describe, config.seed)
+        described = self._ask(scenes, Stage.DESCRIBE, describer, _scene_subject)
+        if config.describe.levels is Levels.VIDEO:
+            videos = (
+                described
+                | "ScenesByVideo" >> beam.GroupBy(lambda scene: scene.video.id)
+                | "ScenesOfVideo" >> beam.MapTuple(_in_order)
+            )
+            narrator = VideoNarrator(config.describe, config.seed)
+            narrated = self._ask(
+                videos, Stage.DESCRIBE, narrator, _scene_subjects, "Narrate", tallied=False
+            )
+            described = narrated | "Spread4" >> beam.Reshuffle()
+        self._count_out(Stage.DESCRIBE, described)
+        self._faults.append(described | "DescriptionFaults" >> beam.FlatMap(faults_of))
+        return described
+
+    def _construct(self, scenes: Any) -> Any:
+        """Cases whose media are made for them, or None where none are wanted."""
         config, store = self._plan.config, self._plan.store
-        proposer = Proposer(config.teacher, config.tasks, config.shots, config.seed, store)
-        batch = config.teacher.batch
-        proposed = self._leg(
-            scenes | "BatchScenes" >> beam.BatchElements(batch, batch),
-            Stage.PROPOSE,
-            proposer,
-            _scene_subjects,
-        )
+        if not config.constructed.wanted:
+            return None
+        constructor = Constructor(config.constructed, config.seed, store, config.cut)
+        cases = self._leg(scenes, Stage.CONSTRUCT, constructor, constructor.subjects)
+        self._count_out(Stage.CONSTRUCT, cases)
+        return cases
+
+    def _annotate(self, scenes: Any, constructed: Any) -> Any:
+        config, store = self._plan.config, self._plan.store
+        proposer = Proposer(config.teacher.kind, config.tasks, config.seed)
+        proposed = self._ask(scenes, Stage.PROPOSE, proposer, _scene_subject)
         self._count_out(Stage.PROPOSE, proposed)
         cases = self._leg(proposed, Stage.TASK, TaskMaker(proposer), _proposal_subject)
         self._count_out(Stage.TASK, cases)
+        if constructed is not None:
+            cases = (cases, constructed) | "AllCases" >> beam.Flatten()
         cases = cases | "Spread3" >> beam.Reshuffle()
         for number in range(config.verify.repair_rounds + 1):
-            answerer = Answerer(config.teacher, config.shots, config.seed, number, store)
-            answered = self._leg(
-                cases | f"BatchCases{number}" >> beam.BatchElements(batch, batch),
-                Stage.ANSWER,
-                answerer,
-                _case_subjects,
-                f"Answer{number}",
-            )
+            answerer = Answerer(config.teacher, config.seed, number)
+            answered = self._ask(cases, Stage.ANSWER, answerer, _case_subject, f"Answer{number}")
             rollouts = answered | f"Rollouts{number}" >> beam.FlatMap(lambda one: one.rollouts)
             self._count_out(Stage.ANSWER, rollouts)
             verifier = Verifier(config.verify, store)
@@ -199,6 +273,14 @@ class Curate(beam.PTransform):
                 out=beam.pvalue.AsDict(
                     self._outs | "Outs" >> beam.Flatten() | "Out" >> beam.CombinePerKey(sum)
                 ),
+                usage=beam.pvalue.AsDict(
+                    self._usage | "Usages" >> beam.Flatten() | "Usage" >> beam.CombinePerKey(_total)
+                ),
+                faults=beam.pvalue.AsDict(
+                    self._faults
+                    | "Faults" >> beam.Flatten()
+                    | "FaultsOf" >> beam.CombinePerKey(faults_together)
+                ),
             )
         )
 
@@ -211,20 +293,24 @@ def _finish(
     rejections: list[Rejection],
     entered: Mapping[str, int],
     out: Mapping[str, int],
+    usage: Mapping[str, Usage],
+    faults: Mapping[str, Faults],
 ) -> None:
     funnel = make_funnel(
         {Stage(stage): count for stage, count in entered.items()},
         {Stage(stage): count for stage, count in out.items()},
         rejections,
     )
+    notes = tuple(found.note(what) for what, found in sorted(faults.items()))
     finish_dataset(
         Path(plan.dataset_folder),
-        plan.facts,
+        replace(plan.facts, notes=(*plan.facts.notes, *notes)),
         funnel,
         shards,
         [index for index, _ in entries],
         [card for _, card in entries],
         rejections,
+        usage,
     )
 
 
@@ -251,12 +337,16 @@ def _note_rejected(_: Rejection, stage: Stage, progress: ProgressLog) -> None:
     progress.add(stage, entered=0, rejected=1)
 
 
+def _total(several: Iterable[Usage]) -> Usage:
+    return sum(several, Usage())
+
+
 def _one_of(_: Any, stage: str) -> tuple[str, int]:
     return stage, 1
 
 
-def _in_order(_: str, planned: Iterable[Any]) -> list[Any]:
-    return sorted(planned, key=lambda one: one.clip.start_frame)
+def _in_order(_: str, clips: Iterable[Any]) -> list[Any]:
+    return sorted(clips, key=lambda one: one.clip.start_frame)
 
 
 def _source_subject(source: Any) -> list[tuple[str, str]]:
@@ -279,6 +369,10 @@ def _planned_subjects(several: Any) -> list[tuple[str, str]]:
     return [(one.clip.id, one.clip.video_id) for one in several]
 
 
+def _scene_subject(scene: Any) -> list[tuple[str, str]]:
+    return [(scene.clip.id, scene.clip.video_id)]
+
+
 def _scene_subjects(scenes: Any) -> list[tuple[str, str]]:
     return [(scene.clip.id, scene.clip.video_id) for scene in scenes]
 
@@ -291,10 +385,6 @@ def _case_subject(case: Any) -> list[tuple[str, str]]:
     return [(case.task.id, case.task.clip_id)]
 
 
-def _case_subjects(cases: Any) -> list[tuple[str, str]]:
-    return [(case.task.id, case.task.clip_id) for case in cases]
-
-
 def _answered_subjects(answered: Any) -> list[tuple[str, str]]:
     return [(rollout.id, rollout.task_id) for rollout in answered.rollouts]
 
@@ -305,6 +395,10 @@ def _footage_record(footage: Any) -> Any:
 
 def _planned_record(planned: Any) -> Any:
     return planned.clip.id, planned.clip
+
+
+def _scene_record(scene: Any) -> Any:
+    return scene.clip.id, scene
 
 
 def _case_record(case: Any) -> Any:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from schemas.rejection import UNITS, Stage
-from transforms.progress import ProgressLog
-from transforms.publish.manifest import REJECTED_FILE, FunnelStage, Manifest
+from schemas.usage import Usage
+from transforms.progress import ProgressLog, Replied, Step
 
 POLL_S = 0.5
 LINES_EVERY_S = 3.0
 """How often a line is printed where there is no terminal to draw on."""
 
-SHOWN = (Stage.INGEST, Stage.DECODE, Stage.SELECT, Stage.CUT, Stage.PROPOSE, Stage.ANSWER)
-SHOWN_LATE = (Stage.VERIFY, Stage.ROUTE)
+RATE_OVER_S = 60.0
+"""Tokens per second are those of the last minute: a teacher that stands still shows as such."""
+
+SHOWN = (
+    *(Stage.INGEST, Stage.DECODE, Stage.SELECT, Stage.CUT, Stage.TRANSCRIBE, Stage.CONSTRUCT),
+    *(Stage.DESCRIBE, Stage.PROPOSE, Stage.ANSWER, Stage.VERIFY, Stage.ROUTE),
+)
+"""In the order of the way; a stage that nothing entered is not shown."""
 
 
 @dataclass
@@ -44,12 +49,61 @@ class StageCount:
 
 
 @dataclass
+class TeacherCount:
+    """The replies of a run so far, with the tokens of those asked for now."""
+
+    asked: int = 0
+    reused: int = 0
+    usage: Usage = field(default_factory=Usage)
+    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+    """When how many tokens were written, for the last while."""
+    _began_s: float = 0.0
+
+    def add(self, replied: Replied, now_s: float) -> None:
+        self._began_s = self._began_s or now_s
+        self.asked += replied.asked
+        self.reused += replied.reused
+        self.usage += usage_of(replied)
+        self._recent.append((now_s, replied.completion_tokens))
+
+    def tokens_per_s(self, now_s: float) -> float:
+        """What the teacher writes per second, over the last minute or since it began."""
+        while self._recent and self._recent[0][0] < now_s - RATE_OVER_S:
+            self._recent.popleft()
+        span_s = min(max(now_s - self._began_s, POLL_S), RATE_OVER_S)
+        return sum(tokens for _, tokens in self._recent) / span_s
+
+
+def usage_of(replied: Replied) -> Usage:
+    """The tokens of the replies that were asked for."""
+    return Usage(
+        replies=replied.asked,
+        prompt_tokens=replied.prompt_tokens,
+        completion_tokens=replied.completion_tokens,
+    )
+
+
+def replies_in(log: ProgressLog) -> Replied:
+    """All replies that a progress log tells of, summed up."""
+    found = [one for one in log.read_from(0)[0] if isinstance(one, Replied)]
+    return Replied(*(sum(column) for column in zip(*found, strict=True))) if found else NO_REPLIES
+
+
+NO_REPLIES = Replied(asked=0, reused=0, prompt_tokens=0, completion_tokens=0)
+
+
+@dataclass
 class Counts:
     """What the progress log says, summed up."""
 
     inputs: int
     samples: int
+    asks_constructed: bool = False
+    """Whether the teacher is asked about constructed tasks, too."""
+    constructed: int = 0
+    """Constructed tasks wanted per clip."""
     stages: dict[Stage, StageCount] = field(default_factory=dict)
+    teacher: TeacherCount = field(default_factory=TeacherCount)
 
     def add(self, stage: Stage, entered: int, rejected: int, now_s: float) -> None:
         count = self.stages.setdefault(stage, StageCount(began_s=now_s))
@@ -61,33 +115,54 @@ class Counts:
         """How many will enter a stage, as far as the stages before it tell."""
         if stage is Stage.INGEST:
             return self.inputs
-        before = {
-            Stage.DECODE: Stage.INGEST,
-            Stage.SELECT: Stage.SEGMENT,
-            Stage.CUT: Stage.SELECT,
-            Stage.PROPOSE: Stage.CUT,
-            Stage.ANSWER: Stage.TASK,
-            Stage.VERIFY: Stage.ANSWER,
-            Stage.ROUTE: Stage.TASK,
-        }.get(stage)
-        if before is None or before not in self.stages:
+        before = next((one for one in _BEFORE.get(stage, ()) if one in self.stages), None)
+        if before is None:
             return None
-        known = self.stages[before].passed * (self.samples if stage is Stage.ANSWER else 1)
+        passed = self.stages[before].passed
+        if before is Stage.TASK and Stage.CONSTRUCT in self.stages:
+            asked = stage is Stage.ROUTE or self.asks_constructed
+            passed += self.stages[Stage.CONSTRUCT].passed if asked else 0
+        each = {Stage.ANSWER: self.samples, Stage.CONSTRUCT: self.constructed}.get(stage, 1)
         # Repair rounds ask more than once.
-        return max(known, self.stages[stage].entered if stage in self.stages else 0)
+        return max(passed * each, self.stages[stage].entered if stage in self.stages else 0)
+
+
+_BEFORE: dict[Stage, Sequence[Stage]] = {
+    Stage.DECODE: (Stage.INGEST,),
+    Stage.SELECT: (Stage.SEGMENT,),
+    Stage.CUT: (Stage.SELECT,),
+    Stage.TRANSCRIBE: (Stage.CUT,),
+    Stage.CONSTRUCT: (Stage.CUT,),
+    Stage.DESCRIBE: (Stage.CUT,),
+    # Some stages can be left out.
+    Stage.PROPOSE: (Stage.DESCRIBE, Stage.CUT),
+    Stage.ANSWER: (Stage.TASK,),
+    Stage.VERIFY: (Stage.ANSWER,),
+    Stage.ROUTE: (Stage.TASK,),
+}
+"""What tells how many will enter a stage: the first of these that runs."""
 
 
 class ProgressDisplay:
     """Follows the progress log on a thread of its own while the pipeline runs."""
 
-    def __init__(self, log: ProgressLog, inputs: int, samples: int, console: Console) -> None:
+    def __init__(
+        self,
+        log: ProgressLog,
+        counts: Counts,
+        console: Console,
+        *,
+        prices: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """`prices`: of a million prompt tokens, of a million completion tokens; 0 = not known."""
         self._log = log
-        self._counts = Counts(inputs, samples)
+        self._counts = counts
         self._console = console
+        self._prices = prices
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._offset = 0
-        self._printed: dict[Stage, int] = {}
+        self._printed: dict[str, int] = {}
 
     def __enter__(self) -> ProgressDisplay:
         self._thread.start()
@@ -123,16 +198,21 @@ class ProgressDisplay:
     def _read(self) -> None:
         steps, self._offset = self._log.read_from(self._offset)
         now_s = time.monotonic()
-        for stage, entered, rejected in steps:
-            self._counts.add(stage, entered, rejected, now_s)
+        for step in steps:
+            if isinstance(step, Step):
+                self._counts.add(*step, now_s)
+            else:
+                self._counts.teacher.add(step, now_s)
 
-    def _rows(self) -> list[tuple[Stage, Sequence[str]]]:
-        rows = []
-        for stage in (*SHOWN, *SHOWN_LATE):
+    def _rows(self) -> Iterable[tuple[int, Sequence[str]]]:
+        """Cells of each line, name first, with a number that changes when there is news."""
+        for stage in SHOWN:
             count = self._counts.stages.get(stage)
             if count is not None:
-                rows.append((stage, self._row(stage, count)))
-        return rows
+                yield count.entered, self._row(stage, count)
+        teacher = self._counts.teacher
+        if teacher.asked or teacher.reused:
+            yield teacher.asked + teacher.reused, self._teacher_row(teacher)
 
     def _row(self, stage: Stage, count: StageCount) -> Sequence[str]:
         total = self._counts.total(stage)
@@ -141,7 +221,17 @@ class ProgressDisplay:
             left = f"{(total - count.entered) / count.rate:.0f} s left"
         done = f"{count.entered}/{'?' if total is None else total} {UNITS[stage]}s"
         rejected = f"{count.rejected} rejected" if count.rejected else ""
+        if stage is Stage.VERIFY and count.entered:
+            left = "  ".join(filter(None, (left, f"{count.passed / count.entered:.0%} accepted")))
         return (str(stage), done, f"{count.rate:.1f}/s", left, rejected)
+
+    def _teacher_row(self, teacher: TeacherCount) -> Sequence[str]:
+        speed = ""
+        if teacher.usage.completion_tokens:
+            speed = f"{teacher.tokens_per_s(time.monotonic()):.0f} tokens/s"
+        found = f"{teacher.reused} found" if teacher.reused else ""
+        cost = f"cost {teacher.usage.cost(*self._prices):.4g}" if any(self._prices) else ""
+        return ("teacher", f"{teacher.asked} replies", speed, found, cost)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -150,43 +240,7 @@ class ProgressDisplay:
         return table
 
     def _print_lines(self) -> None:
-        for stage, row in self._rows():
-            entered = self._counts.stages[stage].entered
-            if self._printed.get(stage) != entered:
-                self._printed[stage] = entered
+        for news, row in self._rows():
+            if self._printed.get(row[0]) != news:
+                self._printed[row[0]] = news
                 self._console.print("  ".join(part for part in row if part), highlight=False)
-
-
-def funnel_table(funnel: Sequence[FunnelStage]) -> Table:
-    """The funnel as a table for the terminal."""
-    table = Table("stage", "unit", title="funnel")
-    table.add_column("in", justify="right")
-    table.add_column("out", justify="right")
-    table.add_column("rejected")
-    for stage in funnel:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in stage.rejected.items())
-        table.add_row(str(stage.stage), stage.unit, str(stage.in_), str(stage.out), reasons)
-    return table
-
-
-def print_summary(console: Console, manifest: Manifest, folder: str) -> None:
-    """Where the dataset is, and what is in it."""
-    console.print(funnel_table(manifest.funnel))
-    splits: dict[str, int] = {}
-    for shard in manifest.shards:
-        split = shard.path.split("/")[0]
-        splits[split] = splits.get(split, 0) + shard.samples
-    held = ", ".join(f"{count} {split}" for split, count in splits.items()) or "no samples"
-    console.print(f"dataset: {folder}", highlight=False, soft_wrap=True)
-    console.print(f"holds: {held} in {len(manifest.shards)} shards", highlight=False)
-    for line in examples(Path(folder)):
-        console.print(line, highlight=False, markup=False)
-
-
-def examples(dataset: Path) -> list[str]:
-    """One example for every reason that something was rejected for."""
-    found: dict[tuple[str, str], str] = {}
-    for row in pq.read_table(dataset / REJECTED_FILE).to_pylist():
-        said = f"{row['subject']}: {row['detail']}"
-        found.setdefault((row["stage"], row["reason"]), said)
-    return [f"{stage} {reason}, such as {said}" for (stage, reason), said in found.items()]

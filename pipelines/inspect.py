@@ -1,122 +1,78 @@
-"""`proofreel inspect`: the whole chain of one video, clip, task or sample."""
+"""`proofreel inspect`: the whole chain of one video, clip, task, rollout or sample."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from pipelines.records import find_record, records
+from pipelines.folder import Folder, NotFoundError, input_of
 from schemas.case import Attempt, Case, Footage
 from schemas.clip import Clip
+from schemas.description import Description
+from schemas.rejection import Rejected
 from schemas.rollout import Rollout
-from schemas.sample import SPLITS
-from transforms.memo import MemoStore
-from transforms.publish.manifest import INDEX_FILE, REJECTED_FILE
+from schemas.task import Origin
+from transforms.publish.routing import pass_rate, routes
+from transforms.verify.checks import VerifySettings
 
-
-class NotFoundError(Exception):
-    """Nothing in the folder has this id."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Where a run's records and dataset lie."""
-
-    root: Path
-
-    @property
-    def records(self) -> Path:
-        return self.root / "work" / "records"
-
-    def footage(self, video_id: str) -> Footage | None:
-        text = find_record(self.records, "video", video_id)
-        return None if text is None else Footage.from_json(text)
-
-    def clip(self, clip_id: str) -> Clip | None:
-        text = find_record(self.records, "clip", clip_id)
-        return None if text is None else Clip.from_json(text)
-
-    def case(self, task_id: str) -> Case | None:
-        text = find_record(self.records, "case", task_id)
-        return None if text is None else Case.from_json(text)
-
-    def clips_of(self, video_id: str) -> list[Clip]:
-        clips = [Clip.from_json(text) for _, text in records(self.records, "clip")]
-        own = [clip for clip in clips if clip.video_id == video_id]
-        return sorted(own, key=lambda clip: clip.start_s)
-
-    def cases_of(self, clip_id: str) -> list[Case]:
-        cases = [Case.from_json(text) for _, text in records(self.records, "case")]
-        return [case for case in cases if case.task.clip_id == clip_id]
-
-    def rejections(self, subject: str) -> Iterator[dict[str, str]]:
-        table = pq.read_table(self.root / "dataset" / REJECTED_FILE)
-        yield from table.filter(pc.field("subject") == subject).to_pylist()
-
-    def samples_of(self, task_id: str) -> list[dict[str, object]]:
-        table = pq.read_table(self.root / "dataset" / INDEX_FILE)
-        rows: list[dict[str, object]] = table.filter(pc.field("task_id") == task_id).to_pylist()
-        return rows
+ASKED_FOR = "[bold yellow]<- asked for[/]"
 
 
 def inspect(root: Path, identity: str, picture: str | None, console: Console) -> None:
-    """Print the chain of what has this id. Raises NotFoundError."""
-    folder = Folder(root)
-    if not (root / "dataset" / REJECTED_FILE).exists():
-        raise NotFoundError(f"{root}: holds no finished run")
-    task_id = _task_of(folder, identity)
-    case = folder.case(task_id) if task_id else None
+    """Print the chain of what has this id, or of the video with this file name.
+
+    Raises NotFoundError.
+    """
+    folder = Folder.of_finished_run(root)
+    case = folder.case_of(identity)
     if case is not None:
-        console.print(_case_tree(folder, case))
+        console.print(_case_tree(folder, case, identity))
         if picture:
             from transforms.publish.sheet import draw_case
 
-            store = MemoStore(str(root / "work" / "memo"))
-            draw_case(case, store.path(case.scene.media.ref)).save(picture)
+            draw_case(case, folder.store.path(case.scene.media.ref)).save(picture)
             console.print(f"drawn: {picture}", highlight=False)
         return
     if picture:
         raise NotFoundError(f"{identity}: --picture draws a task or a sample, and this is neither")
-    clip = folder.clip(identity)
+    clip, footage = folder.clip(identity), folder.footage(identity)
     if clip is not None:
         console.print(_clip_tree(folder, clip))
-        return
-    footage = folder.footage(identity)
-    if footage is not None:
+    elif footage is not None:
         console.print(_video_tree(folder, footage))
+    else:
+        _inspect_named(folder, identity, console)
+
+
+def _inspect_named(folder: Folder, name: str, console: Console) -> None:
+    """What has this file name, or whatever else was rejected under it."""
+    videos, refused = folder.videos_named(name), folder.refused_named(name)
+    refused = refused or list(folder.rejections(name))
+    if len(videos) == 1 and not refused:
+        console.print(_video_tree(folder, videos[0]))
         return
-    found = list(folder.rejections(identity))
-    if not found:
-        raise NotFoundError(f"{identity}: nothing in {root} has this id")
-    tree = Tree(escape(identity))
-    _add_rejections(tree, folder, identity)
+    if not videos and not refused:
+        raise NotFoundError(f"{name}: nothing in {folder.root} has this id or file name")
+    tree = Tree(escape(name))
+    for footage in videos:
+        tree.add(f"video {footage.video.id}  {escape(footage.video.source.uri)}")
+    for row in refused:
+        known = input_of(row)
+        tree.add(f"{'' if known == name else escape(known) + '  '}{_rejected(row)}")
     console.print(tree)
-
-
-def _task_of(folder: Folder, identity: str) -> str:
-    """The task that a task, sample or rollout id speaks of, or ""."""
-    for split in SPLITS:
-        if identity.startswith(f"{split}-"):
-            return identity.removeprefix(f"{split}-")
-    if identity.startswith("r"):
-        for task_id, text in records(folder.records, "case"):
-            attempts = Case.from_json(text).attempts
-            if any(attempt.rollout.id == identity for attempt in attempts):
-                return task_id
-    return identity
 
 
 def _add_rejections(tree: Tree, folder: Folder, subject: str) -> None:
     for row in folder.rejections(subject):
-        tree.add(f"[red]rejected[/] at {row['stage']}: {row['reason']} {escape(row['detail'])}")
+        tree.add(_rejected(row))
+
+
+def _rejected(row: dict[str, str]) -> str:
+    return f"[red]rejected[/] at {row['stage']}: {row['reason']} {escape(row['detail'])}"
 
 
 def _video_tree(folder: Folder, footage: Footage) -> Tree:
@@ -133,6 +89,11 @@ def _video_tree(folder: Folder, footage: Footage) -> Tree:
         f"decodes: {decoded.num_frames} frames, {decoded.duration_s:.3f} s from "
         f"{decoded.first_pts_s:.3f} s, rate {rate}"
     )
+    subtitles = footage.subtitles
+    if subtitles.origin:
+        tree.add(f"subtitles from {escape(subtitles.origin)}")
+    for note in subtitles.notes:
+        tree.add(f"[yellow]subtitles[/] {escape(note)}")
     _add_rejections(tree, folder, video.id)
     for clip in folder.clips_of(video.id):
         line = f"clip {clip.id}  {clip.start_s:.3f} to {clip.end_s:.3f} s"
@@ -151,14 +112,34 @@ def _clip_tree(folder: Folder, clip: Clip) -> Tree:
     measures = tree.add("measures")
     for name, value in clip.measures.model_dump(mode="json").items():
         measures.add(f"{name} {_number(value)}")
+    _add_description(tree, folder.description(clip.id))
     _add_rejections(tree, folder, clip.id)
     for case in folder.cases_of(clip.id):
-        accepted = len(case.accepted)
         tree.add(
             f"task {case.task.id}  {case.task.kind}: {escape(case.task.question)}  "
-            f"{accepted}/{len(case.attempts)} accepted"
+            f"{len(case.accepted)}/{len(case.attempts)} accepted, "
+            f"{_pass_rate(case, folder.verify)}"
         )
     return tree
+
+
+def _pass_rate(case: Case, settings: VerifySettings) -> str:
+    """As it is published."""
+    share = round(pass_rate(case, settings), 6)
+    return "pass rate not known" if share < 0 else f"pass rate {share:g}"
+
+
+def _add_description(tree: Tree, description: Description) -> None:
+    if description == Description():
+        return
+    branch = tree.add("description")
+    for caption in description.captions:
+        branch.add(f"{caption.start_s:.2f} to {caption.end_s:.2f} s: {escape(caption.text)}")
+    for name in ("event", "story"):
+        if said := getattr(description, name):
+            branch.add(f"{name}: {escape(said)}")
+    if description.error:
+        branch.add(f"[red]lacks[/] {escape(description.error)}")
 
 
 def _number(value: object) -> str:
@@ -168,7 +149,7 @@ def _number(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _case_tree(folder: Folder, case: Case) -> Tree:
+def _case_tree(folder: Folder, case: Case, identity: str) -> Tree:
     task, scene = case.task, case.scene
     tree = Tree(f"task {task.id}  {task.kind}, {task.origin}")
     chain = tree.add(f"video {scene.video.id}  {escape(scene.video.source.uri)}")
@@ -178,31 +159,80 @@ def _case_tree(folder: Folder, case: Case) -> Tree:
         f"mp4 {media.width_px}x{media.height_px}, {media.num_frames} frames, "
         f"{media.duration_s:.3f} s, sha256 {media.sha256}"
     )
+    for line in scene.lines:
+        times = f"{line.start_s:.2f} to {line.end_s:.2f} s"
+        clip.add(f"{line.source} {times}: {escape(line.text)}")
+    _add_description(tree, scene.description)
     question = tree.add(f"[bold]{escape(task.question)}[/]")
     for number, option in enumerate(task.options):
         question.add(f"{'ABCDEFGHIJ'[number]}. {escape(option)}")
     question.add(f"answer: {escape(task.gold.text) if task.gold else 'not known'}")
     if task.spec_json != "{}":
-        question.add(f"measures: {escape(task.spec_json)}")
+        what = "constructed" if task.origin is Origin.CONSTRUCTED else "measures"
+        question.add(f"{what}: {escape(task.spec_json)}")
+    question.add(_pass_rate(case, folder.verify))
+    uses = _uses(case, folder.verify)
     for attempt in case.attempts:
-        _add_attempt(tree, attempt)
+        used = uses.get(attempt.rollout.id, {})
+        asked = identity == attempt.rollout.id or identity in used
+        _add_attempt(tree, attempt, list(used.values()), asked=asked)
     _add_rejections(tree, folder, task.id)
     for row in folder.samples_of(task.id):
-        tree.add(f"[green]published[/] as {row['id']} in {row['shard']}")
+        mark = f"  {ASKED_FOR}" if row["id"] == identity else ""
+        tree.add(f"[green]published[/] as {row['id']} in {row['shard']}{mark}")
     return tree
 
 
-def _add_attempt(tree: Tree, attempt: Attempt) -> None:
+def _uses(case: Case, settings: VerifySettings) -> dict[str, dict[str, str]]:
+    """By rollout id: the ids of the samples that show it, each with what it is there for."""
+    uses: dict[str, dict[str, str]] = {}
+    try:
+        found = routes(case, settings)
+    except Rejected:
+        return uses
+    for route in found:
+        sample = f"{route.split}-{case.task.id}"
+        if route.best is not None:
+            of_pair = " (the chosen one)" if route.rejected else ""
+            uses.setdefault(route.best.rollout.id, {})[sample] = f"{route.split}{of_pair}"
+        if route.rejected is not None:
+            uses.setdefault(route.rejected.rollout.id, {})[sample] = (
+                f"{route.split} (the rejected one)"
+            )
+    return uses
+
+
+def _add_attempt(tree: Tree, attempt: Attempt, uses: list[str], *, asked: bool) -> None:
     rollout, verdict = attempt.rollout, attempt.verdict
     mark = "[green]accepted[/]" if verdict.accepted else "[red]rejected[/]"
+    if asked:
+        mark = f"{mark}  {ASKED_FOR}"
     branch = tree.add(
         f"rollout {rollout.id}  round {rollout.round}, sample {rollout.sample} {mark}"
     )
+    if uses:
+        branch.add(f"[green]published[/] in {', '.join(uses)}")
     branch.add(f"teacher {rollout.teacher.kind} {rollout.teacher.model} {_params(rollout)}")
-    branch.add(escape(rollout.reasoning))
+    if rollout.thinking:
+        branch.add(f"thought: {escape(rollout.thinking)}")
+    for call in rollout.tool_calls:
+        branch.add(
+            f"looked closer at {call.start_s:.2f} to {call.end_s:.2f} s: "
+            f"{len(call.frame_times_s)} frames; wrote {escape(call.text)}"
+        )
+    if rollout.steps:
+        steps = branch.add("reasoning, step by step")
+        for step in rollout.steps:
+            span = f"{step.start_s:.2f} to {step.end_s:.2f} s: " if step.start_s >= 0 else ""
+            steps.add(f"{span}{escape(step.text)}")
+    else:
+        branch.add(escape(rollout.reasoning))
     branch.add(f"answer: {escape(rollout.answer_text)}")
     for segment in rollout.segments:
         branch.add(f"cites {segment.start_s:.2f} to {segment.end_s:.2f} s: {escape(segment.label)}")
+    for box in rollout.boxes:
+        corners = " ".join(f"{edge:g}" for edge in box.xyxy_norm)
+        branch.add(f"cites box {corners} at {box.t_s:.2f} s: {escape(box.label)}")
     for check in verdict.checks:
         sign = "[green]passed[/]" if check.passed else "[red]failed[/]"
         line = f"{sign} {check.name} {check.score:g} (at least {check.threshold:g})"

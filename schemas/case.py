@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from schemas.base import Record
 from schemas.clip import Clip, Media
+from schemas.description import Description
 from schemas.rollout import Rollout
 from schemas.task import Task
+from schemas.transcript import Subtitles, TimedText
 from schemas.verdict import Verdict
 from schemas.video import Decoded, Video
 
@@ -17,6 +19,7 @@ class Footage(Record):
     decoded: Decoded
     borders_ref: str = ""
     """Arrow file in the memo store: embeddings of the pictures around its cuts, if asked for."""
+    subtitles: Subtitles = Subtitles()
 
 
 class PlannedClip(Record):
@@ -33,6 +36,10 @@ class Scene(Record):
     decoded: Decoded
     clip: Clip
     media: Media
+    lines: tuple[TimedText, ...] = ()
+    """What is said or written during the clip, in clip time."""
+    description: Description = Description()
+    """What a teacher said of the clip before any question was asked."""
 
 
 class Attempt(Record):

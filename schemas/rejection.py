@@ -15,6 +15,9 @@ class Stage(StrEnum):
     SEGMENT = "segment"
     SELECT = "select"
     CUT = "cut"
+    TRANSCRIBE = "transcribe"
+    CONSTRUCT = "construct"
+    DESCRIBE = "describe"
     PROPOSE = "propose"
     TASK = "task"
     ANSWER = "answer"
@@ -28,6 +31,9 @@ UNITS: dict[Stage, str] = {
     Stage.SEGMENT: "clip",
     Stage.SELECT: "clip",
     Stage.CUT: "clip",
+    Stage.TRANSCRIBE: "clip",
+    Stage.CONSTRUCT: "task",
+    Stage.DESCRIBE: "clip",
     Stage.PROPOSE: "clip",
     Stage.TASK: "task",
     Stage.ANSWER: "rollout",
@@ -35,6 +41,11 @@ UNITS: dict[Stage, str] = {
     Stage.ROUTE: "task",
 }
 """What each stage counts."""
+
+OPTIONAL = frozenset({Stage.TRANSCRIBE, Stage.CONSTRUCT, Stage.DESCRIBE})
+"""Stages that a configuration can leave out; where nothing entered they are not listed."""
+SOURCES = frozenset({Stage.CONSTRUCT, Stage.TASK})
+"""Stages that make what they count: nothing of it came out of a stage before."""
 
 
 class Reason(StrEnum):
@@ -72,6 +83,10 @@ class Reason(StrEnum):
     FEATURES_FAILED = "features_failed"
     # cut
     CUT_FAILED = "cut_failed"
+    # transcribe
+    SPEECH_FAILED = "speech_failed"
+    # construct
+    CANNOT_CONSTRUCT = "cannot_construct"
     # propose, task, answer
     NOTHING_TO_ASK = "nothing_to_ask"
     BAD_TASK = "bad_task"

@@ -738,7 +738,11 @@ REWARD_FOR_KIND: dict[str, str] = {
     "number": "number",
     "ordering": "ordering",
     "temporal_grounding": "segments_iou",
+    "spatial_grounding": "box_iou",
+    "spatio_temporal_grounding": "spatio_temporal",
     "free_text": "free_text",
+    "causal": "mcq",
+    "next_event": "mcq",
 }
 """The reward that grades a kind of task unless its sample says otherwise."""
 

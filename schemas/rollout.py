@@ -21,6 +21,24 @@ class Box(Record):
     xyxy_norm: tuple[float, float, float, float]
 
 
+class Step(Record):
+    """One step of the reasoning, with the span that it speaks of; -1 = none."""
+
+    text: str
+    start_s: float = -1.0
+    end_s: float = -1.0
+
+
+class ToolCall(Record):
+    """A look at a part of the clip that the model asked for, and what it was then shown."""
+
+    text: str
+    """What the model wrote, as it came."""
+    start_s: float
+    end_s: float
+    frame_times_s: tuple[float, ...]
+
+
 class TeacherFacts(Record):
     """What made a reply: enough to ask for it again."""
 
@@ -44,6 +62,11 @@ class Rollout(Record):
     answer_text: str
     segments: tuple[Segment, ...] = ()
     boxes: tuple[Box, ...] = ()
+    steps: tuple[Step, ...] = ()
+    """The reasoning step by step, if it was asked for so; `reasoning` holds the same words."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    thinking: str = ""
+    """What a model with native thinking thought before it replied; no part of the reasoning."""
     teacher: TeacherFacts
     raw_reply: str
 

@@ -20,7 +20,7 @@ class SampleMedia(Record):
     id: str
     kind: Literal["video", "image", "frames"]
     part: str
-    """Which part of the shard entry holds it: `mp4`."""
+    """Which part of the shard entry holds it: `mp4`; "" for frames that lie in that of the clip."""
     uri: str
     sha256: str
     width_px: int
@@ -62,7 +62,7 @@ class Part(Record):
 
 
 class Message(Record):
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     parts: list[Part]
     reasoning: str = ""
     loss: Literal[-1, 0, 1] = -1

@@ -30,12 +30,21 @@ class Source(Record):
     user_id: str = ""
     license: str = ""
     source_url: str = ""
+    subtitles: str = ""
+    """File with its subtitles as a manifest names it, relative to `subtitles_folder`."""
+    subtitles_folder: str = ""
+    """Where that manifest lies, percent-encoded like `location`."""
     questions: tuple[GivenQuestion, ...] = ()
 
     @property
     def path(self) -> str:
         """The file's path, as the functions of `os` take it."""
-        return os.fsdecode(unquote_to_bytes(self.location))
+        return located(self.location)
+
+
+def located(location: str) -> str:
+    """The path of a location."""
+    return os.fsdecode(unquote_to_bytes(location))
 
 
 def location(path: str | os.PathLike[str]) -> str:

@@ -18,7 +18,23 @@ class TaskKind(StrEnum):
     NUMBER = "number"
     ORDERING = "ordering"
     TEMPORAL_GROUNDING = "temporal_grounding"
+    SPATIAL_GROUNDING = "spatial_grounding"
+    SPATIO_TEMPORAL_GROUNDING = "spatio_temporal_grounding"
     FREE_TEXT = "free_text"
+    CAUSAL = "causal"
+    """Why something happens: one of several options."""
+    NEXT_EVENT = "next_event"
+    """What happens after something else: one of several options."""
+
+
+ONE_CHOICE_KINDS = frozenset({TaskKind.MCQ, TaskKind.CAUSAL, TaskKind.NEXT_EVENT})
+"""Answered with the letter of one option."""
+CHOICE_KINDS = ONE_CHOICE_KINDS | {TaskKind.MULTI_CHOICE, TaskKind.ORDERING}
+"""Answered with letters of options."""
+SPAN_KINDS = frozenset({TaskKind.TEMPORAL_GROUNDING, TaskKind.SPATIO_TEMPORAL_GROUNDING})
+"""Their answer names spans of time."""
+BOX_KINDS = frozenset({TaskKind.SPATIAL_GROUNDING, TaskKind.SPATIO_TEMPORAL_GROUNDING})
+"""Their answer names boxes."""
 
 
 class Origin(StrEnum):
@@ -26,12 +42,15 @@ class Origin(StrEnum):
 
     GIVEN = "given"
     PROPOSED = "proposed"
+    CONSTRUCTED = "constructed"
+    """Made together with its media, so that the answer is exact: nobody had to be asked."""
 
 
 class AnswerBox(Record):
     """A box at a clip time; corners relative to the frame, x to the right, y down."""
 
     t_s: float
+    """-1 where the question alone says which moment is meant."""
     xyxy_norm: tuple[float, float, float, float]
 
 
@@ -39,7 +58,9 @@ class Answer(Record):
     """An answer in the canonical form; empty values are "", () or -1, never null.
 
     `text` is what a model writes between the answer tags: `B`; `A,C`; `3`; `12.5`; `B,A,C`
-    (ordering, option letters in order); `3.2 to 7.75` (seconds, several joined by `; `).
+    (ordering, option letters in order); `3.2 to 7.75` (seconds, several joined by `; `);
+    `[0.1, 0.2, 0.3, 0.4]` (a box, corners as shares of the frame); `{"time": [3.2, 7.75],
+    "boxes": {"4": [0.1, 0.2, 0.3, 0.4], ...}}` (a span, and a box for each whole second in it).
     """
 
     kind: TaskKind
@@ -64,8 +85,14 @@ class Task(Record):
     evidence_s: tuple[tuple[float, float], ...] = ()
     """Spans that hold the evidence, as far as known when the question was made."""
     spec_json: str = "{}"
-    """For measured tasks: what to measure, so that the verifier can measure it again."""
+    """For measured tasks: what to measure, so that the verifier can measure it again. For
+    constructed ones: how the media were made."""
 
     @property
     def id(self) -> str:
         return content_id("t", self.clip_id, self.kind, self.question, list(self.options))
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the answer can be measured in the clip."""
+        return self.origin is Origin.PROPOSED and self.spec_json != "{}"

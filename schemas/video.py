@@ -15,6 +15,18 @@ class AudioStream(Record):
     channels: int
 
 
+class SubtitleStream(Record):
+    """A stream of subtitles in the container."""
+
+    index: int
+    codec: str
+    language: str
+    """As the container has it; "" if it does not say."""
+    is_default: bool
+    is_forced: bool
+    """Whether it holds only what everybody needs, such as foreign words and signs."""
+
+
 class Probe(Record):
     """What the container claims. Claims, not truth: only decoding tells (`Decoded`)."""
 
@@ -38,6 +50,7 @@ class Probe(Record):
     color_transfer: int
     """Colour facts as code points of ITU-T H.273; 2 = unspecified (range: 0; 1 = tv, 2 = pc)."""
     audio: AudioStream | None
+    subtitles: tuple[SubtitleStream, ...] = ()
     ends_early: str = ""
     """How the file ends before its pictures and sound do, in words; empty if nothing says so."""
 

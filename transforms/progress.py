@@ -10,11 +10,29 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.rejection import Stage
 
-Step = tuple[Stage, int, int]
-"""Stage, how many entered it, how many of them were rejected."""
+REPLIES = "replies"
+
+
+class Step(NamedTuple):
+    """Elements that a stage has dealt with, in its unit."""
+
+    stage: Stage
+    entered: int
+    rejected: int
+
+
+class Replied(NamedTuple):
+    """Replies of the teacher: asked for now, or found in the store."""
+
+    asked: int
+    reused: int
+    prompt_tokens: int
+    completion_tokens: int
+    """Tokens of those asked for now."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +43,24 @@ class ProgressLog:
 
     def add(self, stage: Stage, *, entered: int, rejected: int) -> None:
         """Note that a stage has dealt with so many more, in its unit."""
+        self._write([str(stage), entered, rejected])
+
+    def add_replies(
+        self,
+        *,
+        asked: int = 0,
+        reused: int = 0,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+    ) -> None:
+        """Note that the teacher has given so many more replies."""
+        if asked or reused:
+            self._write([REPLIES, asked, reused, prompt_tokens, completion_tokens])
+
+    def _write(self, values: list[str | int]) -> None:
         if not self.path:
             return
-        line = json.dumps([str(stage), entered, rejected]) + "\n"
+        line = json.dumps(values) + "\n"
         # One write of a short line with O_APPEND: lines of several processes do not mix.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -35,7 +68,7 @@ class ProgressLog:
         finally:
             os.close(descriptor)
 
-    def read_from(self, offset: int) -> tuple[list[Step], int]:
+    def read_from(self, offset: int) -> tuple[list[Step | Replied], int]:
         """Lines after a byte offset, and the offset after them."""
         try:
             with open(self.path, "rb") as stream:  # noqa: PTH123 - paired with os.open above
@@ -47,7 +80,10 @@ class ProgressLog:
         return list(_lines(whole)), offset + len(whole)
 
 
-def _lines(data: bytes) -> Iterator[Step]:
+NOWHERE = ProgressLog()
+
+
+def _lines(data: bytes) -> Iterator[Step | Replied]:
     for line in data.splitlines():
-        stage, entered, rejected = json.loads(line)
-        yield Stage(stage), int(entered), int(rejected)
+        name, *counts = json.loads(line)
+        yield Replied(*counts) if name == REPLIES else Step(Stage(name), *counts)

@@ -8,13 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pipeline_helpers import FAST, bikes, carphone, funnel, manifest, run_here
+from pipeline_helpers import FAST, bikes, carphone, funnel, run_here
 from rich.console import Console
 
-from pipelines.display import Counts, ProgressDisplay, funnel_table, print_summary
+from pipelines.display import Counts, ProgressDisplay
 from schemas.rejection import Stage
 from transforms.progress import ProgressLog
-from transforms.publish.manifest import Manifest
 
 
 def counts(*steps: tuple[Stage, int, int]) -> Counts:
@@ -39,6 +38,7 @@ def test_totals_follow_from_the_stage_before() -> None:
     assert found.total(Stage.DECODE) == 8
     assert found.total(Stage.SELECT) == 26
     assert found.total(Stage.CUT) == 20
+    assert found.total(Stage.DESCRIBE) is None
     assert found.total(Stage.PROPOSE) is None
     assert found.total(Stage.ANSWER) == 8 * 4
     assert found.total(Stage.ROUTE) == 8
@@ -62,7 +62,7 @@ def test_everything_is_shown_at_the_end(terminal: bool, tmp_path: Path) -> None:
     log = ProgressLog(str(tmp_path / "progress.jsonl"))
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=100)
-    with ProgressDisplay(log, inputs=3, samples=4, console=console):
+    with ProgressDisplay(log, Counts(inputs=3, samples=4), console):
         log.add(Stage.INGEST, entered=1, rejected=0)
         log.add(Stage.INGEST, entered=2, rejected=1)
         log.add(Stage.DECODE, entered=1, rejected=0)
@@ -73,7 +73,8 @@ def test_everything_is_shown_at_the_end(terminal: bool, tmp_path: Path) -> None:
 
 def test_a_display_without_a_log_ends(tmp_path: Path) -> None:
     text = io.StringIO()
-    with ProgressDisplay(ProgressLog(str(tmp_path / "none")), 3, 4, Console(file=text)):
+    none = ProgressLog(str(tmp_path / "none"))
+    with ProgressDisplay(none, Counts(inputs=3, samples=4), Console(file=text)):
         pass
     assert text.getvalue() == ""
 
@@ -114,22 +115,3 @@ def test_the_last_line_of_a_run_agrees_with_its_funnel(
         assert f"{stage}  {entered}/{entered} {unit}" in last
         assert "left" not in last
         assert last.endswith(f"  {rejected} rejected") == bool(rejected)
-
-
-def test_summary_says_what_there_is_and_where(finished: Path) -> None:
-    text = io.StringIO()
-    console = Console(file=text, width=120)
-    stored = Manifest.model_validate(manifest(finished))
-    console.print(funnel_table(stored.funnel))
-    print_summary(console, stored, str(finished / "dataset"))
-    said = text.getvalue()
-    assert f"dataset: {finished / 'dataset'}" in said
-    counted: dict[str, int] = {}
-    for shard in stored.shards:
-        split = shard.path.split("/")[0]
-        counted[split] = counted.get(split, 0) + shard.samples
-    for split, count in counted.items():
-        assert f"{count} {split}" in said
-    assert f"in {len(stored.shards)} shards" in said
-    # One example for each reason, so that nobody has to open the table to know what to do.
-    assert "verify check_failed, such as r" in said

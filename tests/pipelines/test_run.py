@@ -74,6 +74,7 @@ def test_the_funnel_adds_up(finished: Path) -> None:
             "segment",
             "select",
             "cut",
+            "describe",
             "propose",
             "task",
             "answer",

@@ -95,7 +95,8 @@ def _solve_color(observation: Observation, spec: Spec, options: Sequence[str]) -
 # Which way the picture moves
 
 
-def _direction(shot: ShotFacts) -> str | None:
+def clear_direction(shot: ShotFacts) -> str | None:
+    """Which of `DIRECTIONS` the picture moves in, if it moves and leaves no doubt about it."""
     speed_x, speed_y = abs(shot.motion_x), abs(shot.motion_y)
     fast, slow = max(speed_x, speed_y), min(speed_x, speed_y)
     if fast < MOTION_SPEED or fast < MOTION_AXIS_RATIO * slow:
@@ -111,7 +112,7 @@ def _propose_motion(observation: Observation, seed: str) -> list[Question]:
         words, pick = _PLACES[place]
         shot = pick(observation)
         steady = shot.motion_steadiness >= MOTION_STEADINESS
-        if steady and shot.duration_s >= MIN_SHOT_S and _direction(shot) is not None:
+        if steady and shot.duration_s >= MIN_SHOT_S and clear_direction(shot) is not None:
             text = f"Which way does the picture as a whole move across the screen in {words}?"
             spec = {"family": "motion", "place": place}
             found.append(Question(TaskKind.MCQ, text, spec, DIRECTIONS))
@@ -121,7 +122,7 @@ def _propose_motion(observation: Observation, seed: str) -> list[Question]:
 def _solve_motion(observation: Observation, spec: Spec, options: Sequence[str]) -> Solution:
     words, pick = _PLACES[str(spec["place"])]
     shot = pick(observation)
-    direction = _direction(shot)
+    direction = clear_direction(shot)
     if direction is None:
         raise CannotSolveError(f"no clear motion in {words}")
     letter = letter_of(options, direction)

@@ -16,6 +16,7 @@ from schemas.base import canonical_json, content_hash
 from schemas.case import Scene
 from schemas.task import Origin, Task
 from transforms.annotate.families import choose, solve
+from transforms.annotate.measure_captions import describe, summarize
 from transforms.annotate.observe import GAZES, Gaze, Observation, Rows, observe
 from transforms.annotate.questions import CannotSolveError, Question, Solution
 from transforms.annotate.replies import (
@@ -24,7 +25,7 @@ from transforms.annotate.replies import (
     MeasuredTask,
     SolveReply,
 )
-from transforms.annotate.teacher import Reply, Request, TeacherSettings
+from transforms.annotate.teacher import Purpose, Reply, Request, TeacherSettings
 from transforms.memo import MemoStore
 from transforms.video.joining import without_joined
 from transforms.video.measures import read_rows
@@ -58,20 +59,27 @@ class MeasureTeacher:
     def _answer(self, request: Request) -> Reply:
         # A repair looks the way the first sample does: at everything.
         number = 0 if request.round else request.sample % len(GAZES)
-        params = canonical_json({"gaze": number})
+        params = canonical_json({} if request.scene is None else {"gaze": number})
         try:
-            if request.task is None:
-                text = self._propose(request)
-            else:
-                text = self._solve(request.scene, request.task, GAZES[number])
+            text = self._text(request, GAZES[number])
         except CannotSolveError as error:
             return Reply(request_id=request.id, error=str(error), lasting=True, params_json=params)
         return Reply(request_id=request.id, text=text, params_json=params)
 
-    def _propose(self, request: Request) -> str:
-        clip = request.scene.clip
-        observation = self._observe(request.scene, GAZES[0])
-        seed = f"{request.seed}-{clip.id}"
+    def _text(self, request: Request, gaze: Gaze) -> str:
+        scene = request.scene
+        if scene is None:
+            return summarize(request.captions).model_dump_json()
+        if request.task is not None:
+            return self._solve(scene, request.task, gaze)
+        if request.purpose is Purpose.DESCRIBE:
+            bars_share = scene.clip.measures.border_share
+            return describe(self._observe(scene, gaze), bars_share).model_dump_json()
+        return self._propose(request, scene)
+
+    def _propose(self, request: Request, scene: Scene) -> str:
+        observation = self._observe(scene, GAZES[0])
+        seed = f"{request.seed}-{scene.clip.id}"
         questions = choose(observation, request.wanted, request.kinds, seed)
         tasks = [_proposed(question, observation) for question in questions]
         return MeasuredProposeReply(tasks=tuple(tasks)).model_dump_json()

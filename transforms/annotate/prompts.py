@@ -1,4 +1,4 @@
-"""Prompts: from a request and the times of the frames shown to the text, and to the reply's schema.
+"""Prompts: from a request and the times of the frames shown to the text that a model reads.
 
 The templates are versioned files beside this module (`prompts/*.j2`); a user may bring a folder
 with templates of the same names. Either way they run sandboxed, see only the variables below, and
@@ -7,30 +7,41 @@ never the expected answer. The hash of a rendered prompt covers the template tha
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from schemas.base import content_hash
+from schemas.case import Scene
 from schemas.task import OPTION_LETTERS, TaskKind
-from transforms.annotate.replies import ProposeReply, ReplyModel, SolveReply
-from transforms.annotate.teacher import Request
+from transforms.annotate.teacher import Purpose, Request, TeacherSettings
 
-PROPOSE_FILE = "propose.v1.j2"
-SOLVE_FILE = "solve.v1.j2"
-
-PROPOSE_VARIABLES = frozenset(
-    {"duration_s", "frame_times_s", "wanted", "kinds", "sample", "critique"}
+FILES: Mapping[Purpose, str] = MappingProxyType(
+    {
+        Purpose.DESCRIBE: "describe.v1.j2",
+        Purpose.SUMMARIZE: "summarize.v1.j2",
+        Purpose.PROPOSE: "propose.v2.j2",
+        Purpose.SOLVE: "solve.v2.j2",
+    }
 )
-SOLVE_VARIABLES = frozenset(
-    {"duration_s", "frame_times_s", "kind", "question", "options", "critique"}
+_SHOWN = frozenset({"duration_s", "frame_times_s", "lines"})
+VARIABLES: Mapping[Purpose, frozenset[str]] = MappingProxyType(
+    {
+        Purpose.DESCRIBE: _SHOWN,
+        Purpose.SUMMARIZE: frozenset({"captions"}),
+        Purpose.PROPOSE: _SHOWN
+        | {"wanted", "kinds", "sample", "critique", "captions", "event", "story"},
+        Purpose.SOLVE: _SHOWN
+        | {"kind", "question", "options", "critique", "reply_form", "tool_calls"},
+    }
 )
+"""What the templates may use."""
 
 MAX_PROMPT_CHARS = 100_000
 MAX_TEMPLATE_CHARS = 50_000
@@ -46,28 +57,38 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Templates:
-    """The two templates as text, so that they travel to workers and into keys."""
+    """The templates as text, by purpose, so that they travel to workers and into keys."""
 
-    propose: str
-    solve: str
+    texts: Mapping[Purpose, str]
 
     def version(self) -> str:
-        """Changes with the templates and with the schemas of the replies."""
-        schemas = [model.model_json_schema() for model in (ProposeReply, SolveReply)]
-        names = [PROPOSE_FILE, SOLVE_FILE]
-        return content_hash(names, self.propose, self.solve, schemas)[:16]
+        """Changes with the templates and their names."""
+        return content_hash(*[[FILES[purpose], self.texts[purpose]] for purpose in Purpose])[:16]
+
+
+def own_folder() -> Path:
+    """Where the templates of proofreel lie."""
+    return Path(__file__).with_name("prompts")
 
 
 def load_templates(folder: str = "") -> Templates:
-    """Read the templates from `folder`; without one, those of proofreel.
+    """Read the templates from `folder`; those that it does not hold are those of proofreel.
 
-    Raises ValueError, with the file's name, for a template that is missing, does not parse, or
-    uses variables that there are not.
+    Raises ValueError, with the file's name, for a folder without any, a template of an unknown
+    name, one that does not parse, and one that uses variables that there are not.
     """
-    base = Path(folder) if folder else Path(__file__).with_name("prompts")
+    base = Path(folder) if folder else own_folder()
+    found = {path.name for path in base.glob("*.j2")} if base.is_dir() else set()
+    known = ", ".join(FILES.values())
+    if not found:
+        raise ValueError(f"{base} holds no prompt template; there are: {known}")
+    if strange := sorted(found - set(FILES.values())):
+        raise ValueError(f"{base / strange[0]} is no prompt template; there are: {known}")
     return Templates(
-        propose=_checked(base / PROPOSE_FILE, PROPOSE_VARIABLES),
-        solve=_checked(base / SOLVE_FILE, SOLVE_VARIABLES),
+        {
+            purpose: _checked((base if file in found else own_folder()) / file, VARIABLES[purpose])
+            for purpose, file in FILES.items()
+        }
     )
 
 
@@ -140,37 +161,64 @@ def kinds_of(request: Request) -> tuple[TaskKind, ...]:
 
 
 def render_prompt(
-    request: Request, templates: Templates, *, duration_s: float, frame_times_s: Sequence[float]
+    request: Request,
+    templates: Templates,
+    settings: TeacherSettings,
+    frame_times_s: Sequence[float] = (),
 ) -> Prompt:
     """The prompt of a request, for frames that are shown at these clip times (seconds).
 
     Raises jinja2.TemplateError if a user's template fails, ValueError if the prompt gets too long.
     """
-    if request.task is None:
-        file, template, variables = PROPOSE_FILE, templates.propose, _propose(request)
-    else:
-        file, template, variables = SOLVE_FILE, templates.solve, _solve(request)
-    variables |= {
-        "duration_s": duration_s,
-        "frame_times_s": tuple(frame_times_s),
-        "critique": tuple(plain(line) for line in request.critique),
-    }
-    text = _compiled(template).render(variables).strip()
+    purpose = request.purpose
+    variables = _variables(request, settings)
+    if request.scene is not None:
+        variables |= _shown(request.scene, frame_times_s)
+    text = _compiled(templates.texts[purpose]).render(variables).strip()
     if len(text) > MAX_PROMPT_CHARS:
         raise ValueError(f"the prompt has {len(text)} characters, more than {MAX_PROMPT_CHARS}")
-    return Prompt(text, content_hash(file, template, text))
+    return Prompt(text, content_hash(FILES[purpose], templates.texts[purpose], text))
+
+
+def _variables(request: Request, settings: TeacherSettings) -> dict[str, Any]:
+    if request.purpose is Purpose.SUMMARIZE:
+        return {"captions": [_timed(caption) for caption in request.captions]}
+    if request.purpose is Purpose.PROPOSE:
+        return _propose(request)
+    if request.purpose is Purpose.SOLVE:
+        return _solve(request, settings)
+    return {}
+
+
+def _shown(scene: Scene, frame_times_s: Sequence[float]) -> dict[str, Any]:
+    return {
+        "duration_s": scene.media.duration_s,
+        "frame_times_s": tuple(frame_times_s),
+        "lines": [_timed(line) | {"source": line.source} for line in scene.lines],
+    }
+
+
+def _timed(part: Any) -> dict[str, Any]:
+    return {"start_s": part.start_s, "end_s": part.end_s, "text": plain(part.text)}
 
 
 def _propose(request: Request) -> dict[str, Any]:
+    assert request.scene is not None
+    description = request.scene.description
     return {
         "wanted": max(request.wanted, 1),
         "kinds": tuple(kind.value for kind in kinds_of(request)),
         "sample": request.sample,
+        "critique": tuple(plain(line) for line in request.critique),
+        "captions": [_timed(caption) for caption in description.captions],
+        "event": plain(description.event),
+        "story": plain(description.story),
     }
 
 
-def _solve(request: Request) -> dict[str, Any]:
+def _solve(request: Request, settings: TeacherSettings) -> dict[str, Any]:
     # Field by field, and never the task itself: it holds the expected answer and its evidence.
+    # Nor the description: the model must look at the clip itself.
     task = request.task
     assert task is not None
     options = (plain(option) for option in task.options)
@@ -178,52 +226,8 @@ def _solve(request: Request) -> dict[str, Any]:
         "kind": task.kind.value,
         "question": plain(task.question),
         "options": tuple(zip(OPTION_LETTERS, options, strict=False)),
+        "critique": tuple(plain(line) for line in request.critique),
+        "reply_form": settings.reply_form.value,
+        # What stands in the first turn must not change with the turns that follow.
+        "tool_calls": settings.tool_calls,
     }
-
-
-def reply_model(request: Request) -> type[ReplyModel]:
-    """What the reply to a request must be."""
-    return ProposeReply if request.task is None else SolveReply
-
-
-def reply_schema(request: Request) -> dict[str, Any]:
-    """The JSON schema that a server or engine holds the reply to.
-
-    It is the schema of `reply_model`, in the part of JSON Schema that all of them understand: no
-    references, every field required, arrays of one type. Bounds of length are left to
-    `read_reply`, which reads every reply anyway: grammars unroll them. For a request for questions
-    it allows only the kinds asked for and no more questions than wanted.
-    """
-    if request.task is not None:
-        return copy.deepcopy(_wire_schema(SolveReply))
-    schema = copy.deepcopy(_wire_schema(ProposeReply))
-    tasks = schema["properties"]["tasks"]
-    tasks |= {"minItems": 1, "maxItems": max(request.wanted, 1)}
-    tasks["items"]["properties"]["kind"]["enum"] = [kind.value for kind in kinds_of(request)]
-    return schema
-
-
-@lru_cache(maxsize=4)
-def _wire_schema(model: type[ReplyModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    wired: dict[str, Any] = _wire(schema, schema.get("$defs", {}))
-    return wired
-
-
-def _wire(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    if "$ref" in node:
-        return _wire(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
-    if node["type"] == "object":
-        properties = {name: _wire(part, definitions) for name, part in node["properties"].items()}
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-    if node["type"] == "array":
-        parts = node.get("prefixItems")
-        wired = {"type": "array", "items": _wire(parts[0] if parts else node["items"], definitions)}
-        # Pairs and boxes: as many entries as the tuple has.
-        return wired | ({"minItems": len(parts), "maxItems": len(parts)} if parts else {})
-    return {key: node[key] for key in ("type", "enum") if key in node}

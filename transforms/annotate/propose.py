@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from schemas.case import Case, Scene
 from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.task import Task
+from transforms.annotate.asker import Replies
 from transforms.annotate.replies import MeasuredProposeReply, ProposeReply, read_reply
 from transforms.annotate.tasks import TaskSettings, given_task, proposed_task, wanted_kinds
-from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
-from transforms.annotate.teachers import ask_stored
-from transforms.memo import MemoStore
+from transforms.annotate.teacher import Reply, Request, TeacherKind
 from transforms.outcome import Outcome, rejection
-from transforms.video.shots import ShotSettings
 
 
 @dataclass(frozen=True)
@@ -28,30 +26,23 @@ class Proposals:
 
 @dataclass(frozen=True)
 class Proposer:
-    """Asks the teacher for questions about scenes. The leg's unit is the clip."""
+    """Asks the teacher for questions about a scene. The leg's unit is the clip."""
 
-    teacher: TeacherSettings
+    teacher: TeacherKind
     tasks: TaskSettings
-    shots: ShotSettings
     seed: int
-    store: MemoStore
 
-    def __call__(self, scenes: Sequence[Scene]) -> Outcome[Proposals]:
-        given = [scene for scene in scenes if scene.video.source.questions]
-        asked = [scene for scene in scenes if not scene.video.source.questions]
-        requests = {scene.clip.id: self._request(scene) for scene in asked}
-        replies = ask_stored(self.teacher, self.store, self.shots, list(requests.values()))
-        outputs = [Proposals(scene, None) for scene in given]
-        rejections: list[Rejection] = []
-        for scene in asked:
-            reply = replies[requests[scene.clip.id].id]
-            try:
-                self.check(reply)
-                outputs.append(Proposals(scene, reply))
-            except Rejected as rejected:
-                subject = (scene.clip.id, scene.clip.video_id)
-                rejections.append(rejection(Stage.PROPOSE, subject, rejected))
-        return Outcome(outputs, rejections, len(scenes))
+    def requests(self, scene: Scene, replies: Replies) -> Sequence[Request]:
+        """One, for a video that came without questions."""
+        return () if scene.video.source.questions else (self._request(scene),)
+
+    def read(self, scene: Scene, replies: Replies) -> Outcome[Proposals]:
+        """The reply, if it holds questions. Raises Rejected."""
+        if scene.video.source.questions:
+            return Outcome([Proposals(scene, None)])
+        reply = replies[self._request(scene).id]
+        self.check(reply)
+        return Outcome([Proposals(scene, reply)])
 
     def _request(self, scene: Scene) -> Request:
         kinds = wanted_kinds(scene.clip, self.tasks, self.seed)
@@ -66,7 +57,7 @@ class Proposer:
 
     @property
     def reply_model(self) -> type[ProposeReply] | type[MeasuredProposeReply]:
-        measured = self.teacher.kind is TeacherKind.MEASURE
+        measured = self.teacher is TeacherKind.MEASURE
         return MeasuredProposeReply if measured else ProposeReply
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,8 @@ MAX_REPLY_CHARS = 200_000
 """A longer reply is a model gone wild, not a chain of thought."""
 
 ShortText = Annotated[str, Field(min_length=1, max_length=2_000)]
+LongText = Annotated[str, Field(min_length=1, max_length=50_000)]
+Label = Annotated[str, Field(max_length=2_000)]
 Seconds = Annotated[float, Field(ge=0.0, le=1_000_000.0)]
 
 
@@ -22,13 +24,13 @@ class ReplyModel(BaseModel):
 
 
 class CitedSegment(ReplyModel):
-    label: Annotated[str, Field(max_length=2_000)]
+    label: Label
     start_s: Seconds
     end_s: Seconds
 
 
 class CitedBox(ReplyModel):
-    label: Annotated[str, Field(max_length=2_000)]
+    label: Label
     t_s: Seconds
     xyxy_norm: tuple[float, float, float, float]
 
@@ -36,10 +38,38 @@ class CitedBox(ReplyModel):
 class SolveReply(ReplyModel):
     """Reply to a task: the reasoning first, then the answer, then what it cites (clip time)."""
 
-    reasoning: Annotated[str, Field(min_length=1, max_length=50_000)]
+    reasoning: LongText
     answer: ShortText
     segments: Annotated[tuple[CitedSegment, ...], Field(max_length=64)] = ()
     boxes: Annotated[tuple[CitedBox, ...], Field(max_length=256)] = ()
+
+
+class ReasoningStep(ReplyModel):
+    """One step, with the span of the clip that it rests on; -1 to -1 = none."""
+
+    text: ShortText
+    start_s: Annotated[float, Field(ge=-1.0, le=1_000_000.0)]
+    end_s: Annotated[float, Field(ge=-1.0, le=1_000_000.0)]
+
+
+class StepsReply(ReplyModel):
+    """Reply to a task step by step; what the steps rest on are its cited spans."""
+
+    steps: Annotated[tuple[ReasoningStep, ...], Field(min_length=1, max_length=64)]
+    answer: ShortText
+    boxes: Annotated[tuple[CitedBox, ...], Field(max_length=256)] = ()
+
+
+class CropCall(ReplyModel):
+    """Instead of an answer: a wish to see a part of the clip in more detail."""
+
+    name: Literal["crop_video"]
+    start_s: Seconds
+    end_s: Seconds
+
+
+class ToolReply(ReplyModel):
+    tool_call: CropCall
 
 
 class ProposedTask(ReplyModel):
@@ -69,6 +99,26 @@ class MeasuredProposeReply(ReplyModel):
     """Reply of the `measure` teacher to a request for questions."""
 
     tasks: Annotated[tuple[MeasuredTask, ...], Field(max_length=32)]
+
+
+class TimedCaption(ReplyModel):
+    """What happens in a span of a clip."""
+
+    start_s: Seconds
+    end_s: Seconds
+    text: ShortText
+
+
+class DescribeReply(ReplyModel):
+    """Reply to a request to describe a clip: captions in order of time."""
+
+    captions: Annotated[tuple[TimedCaption, ...], Field(min_length=1, max_length=256)]
+
+
+class SummaryReply(ReplyModel):
+    """Reply to a request to sum up captions."""
+
+    summary: Annotated[str, Field(min_length=1, max_length=10_000)]
 
 
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n\s*```\s*\Z", re.DOTALL)

@@ -10,16 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import av
 import numpy as np
-from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
+from schemas.case import Scene
 from schemas.clip import Media
-from transforms.annotate.teacher import TeacherSettings
+from transforms.annotate.clip_frames import decode_frames
+from transforms.annotate.frame_times import choose_frames, even_frames
+from transforms.annotate.teacher import FramePolicy, TeacherSettings
+from transforms.annotate.visual_tokens import plan_frames
+from transforms.memo import MemoStore
+from transforms.video.media_process import ffmpeg_version
+from transforms.video.small_frames import small_frames
 
-EPSILON_S = 1e-4
-"""Slack when a chosen time meets a presentation time: both are rounded, frames are 1e-3 apart."""
+VERSION = "2"
+"""Raise when the same settings would show other frames or other pixels."""
+
+CHANGES_VERSION = "1"
+CHANGES_WIDTH_PX = 64
 
 
 @dataclass(frozen=True)
@@ -37,120 +45,136 @@ class Frames:
     duration_s: float
 
     @property
+    def is_even(self) -> bool:
+        """Whether the frames lie evenly over the clip, to within half a frame of its file."""
+        return self.indices == even_frames(self.num_frames, len(self.times_s))
+
+    @property
     def indices(self) -> tuple[int, ...]:
         """Place of each frame in the clip's file, which has a constant frame rate."""
         return tuple(round(time_s * self.fps) for time_s in self.times_s)
 
 
-def choose_times(duration_s: float, fps: float, max_frames: int) -> tuple[float, ...]:
-    """Times at which to look: evenly over the clip from 0, about `fps` per second.
+def look(
+    path: Path,
+    media: Media,
+    settings: TeacherSettings,
+    times_s: Sequence[float] | None = None,
+    *,
+    starts_s: Sequence[float] = (),
+    changes: Sequence[float] = (),
+) -> Frames:
+    """The frames of a clip nearest to these clip times, or those that the settings ask for.
 
-    The step is duration / number exactly, not 1 / fps: models that rebuild times from the number
-    of frames and the duration (Qwen2.5-VL: seconds per grid) then meet the true ones. All times
-    are in [0, duration). Raises ValueError unless duration, fps and max_frames are positive.
-    """
-    if duration_s <= 0 or fps <= 0 or max_frames < 1:
-        raise ValueError(f"nothing to show: {duration_s} s at {fps} fps, {max_frames} frames")
-    number = min(max(round(duration_s * fps), 1), max_frames)
-    return tuple(index * duration_s / number for index in range(number))
-
-
-def scaled_size(width_px: int, height_px: int, to_height_px: int) -> tuple[int, int]:
-    """Width and height with the same aspect, `to_height_px` high, both rounded to even."""
-    width = to_height_px * width_px / height_px
-    return max(2 * round(width / 2), 2), max(2 * round(to_height_px / 2), 2)
-
-
-def look(path: Path, media: Media, settings: TeacherSettings) -> Frames:
-    """The frames of a clip that the settings ask for.
-
-    Never more frames than the clip has. Raises ValueError if the file can't be decoded.
+    `starts_s` are the clip times at which its shots begin, `changes` how much each frame differs
+    from the one before: what the policies `shots` and `detail` go by. Never more frames than the
+    clip has. Raises ValueError if the file can't be decoded, or if the settings allow too few
+    tokens for two frames.
     """
     fps = media.fps_num / media.fps_den
-    times_s = choose_times(media.duration_s, min(settings.fps, fps), settings.max_frames)
-    size = scaled_size(media.width_px, media.height_px, settings.frame_height_px)
-    try:
-        shown = _decode(path, times_s, size)
-    except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"the clip's file can't be decoded: {type(error).__name__}") from error
-    if not shown:
-        raise ValueError("the clip's file holds no frame")
+    total = media.num_frames
+    plan = plan_frames(settings, media.duration_s, total, media.width_px, media.height_px)
+    if times_s is None:
+        # As the cutter does: half a frame rounds up.
+        starts = [int(start_s * fps + 0.5 + 1e-6) for start_s in starts_s]
+        numbers: Sequence[int] = choose_frames(
+            settings.frames, total, plan.number, starts, changes, plan.together
+        )
+    else:
+        numbers = sorted({min(max(round(time_s * fps), 0), total - 1) for time_s in times_s})
+    shown = decode_frames(path, media, numbers, (plan.width_px, plan.height_px))
     return Frames(
         pixels=np.stack([pixels for _, pixels in shown]),
         times_s=tuple(time_s for time_s, _ in shown),
         fps=fps,
-        num_frames=media.num_frames,
+        num_frames=total,
         duration_s=media.duration_s,
     )
 
 
-def _decode(
-    path: Path, times_s: Sequence[float], size: tuple[int, int]
-) -> list[tuple[float, NDArray[np.uint8]]]:
-    """For each time the frame on screen then, once: (its presentation time, (H, W, 3) RGB)."""
-    shown: list[tuple[float, NDArray[np.uint8]]] = []
-    # Only mp4: a clip's file is of our own making, and nothing else may be opened in its place.
-    with av.open(str(path), format="mp4", options={"protocol_whitelist": "file"}) as container:
-        stream = container.streams.video[0]
-        origin_s: float | None = None
-        on_screen: tuple[float, av.VideoFrame] | None = None
-        waiting = list(times_s)
-        for frame in container.decode(stream):
-            if frame.pts is None or frame.time_base is None:
-                continue
-            time_s = float(frame.pts * frame.time_base)
-            origin_s = time_s if origin_s is None else origin_s
-            time_s -= origin_s
-            if on_screen and waiting and waiting[0] < time_s - EPSILON_S:
-                shown.append((on_screen[0], _rgb(on_screen[1], size)))
-                # A slow clip shows one frame at several chosen times: it is taken once.
-                while waiting and waiting[0] < time_s - EPSILON_S:
-                    waiting.pop(0)
-            if not waiting:
-                return shown
-            on_screen = time_s, frame
-        if on_screen and waiting:
-            shown.append((on_screen[0], _rgb(on_screen[1], size)))
-    return shown
+def measure_changes(store: MemoStore, media: Media) -> list[float]:
+    """How much each frame of a clip differs from the one before: mean absolute difference of luma.
+
+    0..255, cuts included, 0 for the first frame; measured once per file. Raises ValueError if the
+    file does not decode, Rejected if that takes too long or crashes.
+    """
+    entry = store.entry(
+        "changes", CHANGES_VERSION, media.sha256, CHANGES_WIDTH_PX, ffmpeg_version()
+    )
+    changes: list[float] | None = entry.get()
+    if changes is None:
+        changes = []
+        before: NDArray[np.int16] | None = None
+        for batch in small_frames(store.path(media.ref), media, CHANGES_WIDTH_PX, "gray"):
+            frames = batch.astype(np.int16)
+            joined = np.concatenate([frames[:1] if before is None else before, frames])
+            changes += np.abs(np.diff(joined, axis=0)).mean(axis=(1, 2)).round(3).tolist()
+            before = frames[-1:]
+        entry.put(changes)
+    return changes
 
 
-def _rgb(frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
-    width, height = size
-    # AREA averages when it makes smaller, so that thin things do not vanish.
-    small = frame.reformat(width, height, format="rgb24", interpolation=Interpolation.AREA)
-    return np.asarray(small.to_ndarray(), dtype=np.uint8)
+class Looker:
+    """Looks at clips of a store, and keeps the last few for the other requests about them.
+
+    Safe for threads.
+    """
+
+    def __init__(self, store: MemoStore, settings: TeacherSettings, kept: int) -> None:
+        self._store = store
+        self._settings = settings
+        self._recent: Recent[tuple[str, tuple[float, ...] | None], Frames] = Recent(kept)
+
+    def look(self, scene: Scene, times_s: tuple[float, ...] | None = None) -> Frames:
+        """The frames of a scene at these times, or those that the settings ask for.
+
+        Raises ValueError if the clip can't be decoded, Rejected if that takes too long or crashes.
+        """
+        return self._recent.of((scene.media.ref, times_s), lambda: self._look(scene, times_s))
+
+    def _look(self, scene: Scene, times_s: tuple[float, ...] | None) -> Frames:
+        media, policy = scene.media, self._settings.frames
+        detail = policy is FramePolicy.DETAIL and times_s is None
+        return look(
+            self._store.path(media.ref),
+            media,
+            self._settings,
+            times_s,
+            starts_s=[start_s - scene.clip.start_s for start_s in scene.clip.shot_starts_s],
+            changes=measure_changes(self._store, media) if detail else (),
+        )
 
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
-    """What was made of the last few clips, for the several requests about the same clip.
+class Recent(Generic[K, T]):
+    """The last few things that were made, for those who ask for the same again.
 
     Safe for threads: who asks for what another thread is making waits for it.
     """
 
-    def __init__(self, make: Callable[[Media], T], size: int) -> None:
-        self._make = make
+    def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._made: OrderedDict[str, Future[T]] = OrderedDict()
+        self._made: OrderedDict[K, Future[T]] = OrderedDict()
 
-    def of(self, media: Media) -> T:
-        """What `make` gives for the clip, or raises."""
+    def of(self, key: K, make: Callable[[], T]) -> T:
+        """What was made for this key, or what `make` gives now; raises what it raises."""
         with self._lock:
-            future = self._made.get(media.ref)
+            future = self._made.get(key)
             ours = future is None
             if future is None:
-                future = self._made[media.ref] = Future()
+                future = self._made[key] = Future()
                 while len(self._made) > self._size:
                     self._made.popitem(last=False)
-            self._made.move_to_end(media.ref)
+            self._made.move_to_end(key)
         if ours:
             try:
-                future.set_result(self._make(media))
+                future.set_result(make())
             except BaseException as error:  # noqa: BLE001 - else those who wait would wait for ever
                 with self._lock:
-                    self._made.pop(media.ref, None)
+                    self._made.pop(key, None)
                 future.set_exception(error)
         return future.result()

@@ -15,7 +15,8 @@ from transforms.annotate.teacher import (
     TeacherSettings,
     answers_by_id,
 )
-from transforms.memo import MemoStore
+from transforms.memo import Entry, MemoStore
+from transforms.progress import NOWHERE, ProgressLog
 from transforms.video.shots import ShotSettings
 
 _LOADING = threading.Lock()
@@ -57,36 +58,65 @@ def _seen(settings: TeacherSettings, request: Request) -> Any:
     """What the teacher looks at, beyond the mp4 that is in the request's id."""
     if settings.kind is not TeacherKind.MEASURE:
         return ""
+    if request.scene is None:
+        return ""
     # Which cuts joining dropped shows in the clip, though neither its span nor its id tell.
     return [request.scene.decoded.frames_ref, request.scene.clip.shot_starts_s]
 
 
-def ask_stored(
+def _entries(
     settings: TeacherSettings, store: MemoStore, shots: ShotSettings, requests: Sequence[Request]
+) -> dict[str, Entry]:
+    """Where the reply to each request is kept, by request id."""
+    made_of = [make_teacher(settings, store, shots).version(), settings.identity()]
+    return {
+        request.id: store.entry("reply", made_of, request.id, _seen(settings, request))
+        for request in requests
+    }
+
+
+def stored_replies(
+    settings: TeacherSettings, store: MemoStore, shots: ShotSettings, requests: Sequence[Request]
+) -> dict[str, Reply]:
+    """The replies that the store holds, by request id; nothing is asked."""
+    found = {
+        request_id: entry.get()
+        for request_id, entry in _entries(settings, store, shots, requests).items()
+    }
+    return {
+        request_id: Reply.model_validate(stored)
+        for request_id, stored in found.items()
+        if stored is not None
+    }
+
+
+def ask_stored(
+    settings: TeacherSettings,
+    store: MemoStore,
+    shots: ShotSettings,
+    requests: Sequence[Request],
+    progress: ProgressLog = NOWHERE,
 ) -> dict[str, Reply]:
     """One reply per request, by request id; only what the store does not hold is asked.
 
     Errors that need not come again are not stored: the next run asks once more. The teacher is
     opened only if there is something to ask.
     """
-    version = make_teacher(settings, store, shots).version()
+    entries = _entries(settings, store, shots, requests)
     replies: dict[str, Reply] = {}
     missing: list[Request] = []
-    made_of = [version, settings.identity()]
-    different = {request.id: request for request in requests}
-    entries = {
-        request_id: store.entry("reply", made_of, request_id, _seen(settings, request))
-        for request_id, request in different.items()
-    }
-    for request_id, request in different.items():
-        stored = entries[request_id].get()
+    for request in {request.id: request for request in requests}.values():
+        stored = entries[request.id].get()
         if stored is None:
             missing.append(request)
         else:
-            replies[request_id] = Reply.model_validate(stored)
+            replies[request.id] = Reply.model_validate(stored)
+    progress.add_replies(reused=len(replies))
     if missing:
         for reply in answers_by_id(open_teacher(settings, store, shots), missing):
             if reply.lasting or not reply.error:
                 entries[reply.request_id].put(reply.model_dump(mode="json"))
             replies[reply.request_id] = reply
+            tokens = max(reply.prompt_tokens, 0), max(reply.completion_tokens, 0)
+            progress.add_replies(asked=1, prompt_tokens=tokens[0], completion_tokens=tokens[1])
     return replies

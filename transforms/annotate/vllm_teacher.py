@@ -1,69 +1,50 @@
-"""A teacher that is vLLM in this process: one engine for all threads, requests in batches."""
+"""A teacher that is vLLM in this process: one engine for all threads, fed without a pause."""
 
 from __future__ import annotations
 
-import contextlib
+import atexit
+import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from schemas.base import canonical_json
-from schemas.clip import Media
 from transforms.annotate.asking import TeacherUnavailable, cut_short, failed, params_json, seed_of
-from transforms.annotate.prompts import (
-    Prompt,
-    Templates,
-    load_templates,
-    render_prompt,
-    reply_schema,
+from transforms.annotate.conversation import compose, conversation_version
+from transforms.annotate.prompts import Templates, load_templates
+from transforms.annotate.seeing import Looker
+from transforms.annotate.teacher import Family, Reply, Request, TeacherSettings
+from transforms.annotate.vllm_engine import (
+    Engine,
+    Finished,
+    Sampling,
+    engine_arguments,
+    family_of,
+    load_engine,
 )
-from transforms.annotate.seeing import Frames, Recent, look
-from transforms.annotate.teacher import Reply, Request, TeacherSettings
+from transforms.annotate.vllm_loop import PREPARERS, EngineLoop, Job, Prepared, Run
+from transforms.annotate.vllm_prompt import engine_prompt
 from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 
-VERSION = "1"
+VERSION = "2"
 """Raise when the same request would be put to the engine differently."""
 
-CLIPS_KEPT = 4
+CLIPS_KEPT = 2 * PREPARERS
 """Decoded clips kept for the next requests; requests about one clip mostly come together."""
 
-
-class Engine(Protocol):
-    """What this module needs of vLLM; all that touches its API is in `_VLLMEngine`."""
-
-    lock: threading.Lock
-
-    def chat_text(self, prompt: str) -> str:
-        """The prompt with a video before it, in the form of the model's chat template."""
-        ...
-
-    def enqueue(self, prompt: dict[str, Any], params: dict[str, Any]) -> str:
-        """Hand in one request; returns the engine's id for it. Raises if it can't be taken."""
-        ...
-
-    def finish(self) -> list[Finished]:
-        """Run until all requests handed in are done. Raises if the engine breaks."""
-        ...
-
-    def close(self) -> None:
-        """Give back what the engine holds, as far as that is possible."""
-        ...
+SLOWEST_TOKEN_S = 1.0
+"""An engine slower than that, on all its requests at once, hangs."""
 
 
-class EngineDied(RuntimeError):  # noqa: N818 - its words are what is read
-    """The engine takes nothing any more, whatever the request."""
+@dataclass
+class _Asked:
+    """A request while the engine has it."""
 
-
-@dataclass(frozen=True)
-class Finished:
-    """What the engine made of one request."""
-
-    engine_id: str
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
+    request: Request
+    prompt_sha256: str = ""
 
 
 @dataclass
@@ -76,243 +57,160 @@ class VLLMTeacher:
 
     def __post_init__(self) -> None:
         self.templates = load_templates(self.settings.prompts)
-        self._seen: Recent[Frames] | None = None
+        self._looker: Looker | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_seen": None}
+        return self.__dict__ | {"_looker": None}
 
     def version(self) -> str:
-        return f"vllm-{VERSION}-{self.templates.version()}"
+        return f"vllm-{VERSION}-{conversation_version(self.templates)}"
 
     def open(self) -> None:
         """Load the model, or share the engine that this process has loaded already.
 
-        Raises TeacherUnavailable if vLLM is not installed or can't load the model.
+        Raises TeacherUnavailable, with what to do, if vLLM is not installed, can't load the model,
+        or the model can't do what the settings ask for.
         """
-        shared_engine(self.settings)
-        self._seen = Recent(self._look, CLIPS_KEPT)
+        engine = shared_loop(self.settings).engine
+        check_engine(engine, self.settings)
+        # How large frames are shown, and how many, follows from how the family counts them.
+        family = {"family": family_of(self.settings, engine.facts)}
+        self._looker = Looker(self.store, self.settings.model_copy(update=family), CLIPS_KEPT)
 
-    def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """One reply per request. A request that the engine does not take costs only itself."""
-        if self._seen is None:
+    def context_tokens(self) -> int:
+        """Most tokens that prompt and reply may have together. The teacher must be open."""
+        return shared_loop(self.settings).engine.facts.context_tokens
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[Reply]:
+        """One reply per request, as they come. A request that can't be answered costs only itself.
+
+        Raises TeacherUnavailable if the engine dies and can't be replaced, or dies too often.
+        """
+        if self._looker is None:
             raise TeacherUnavailable("the teacher was not opened")
-        engine = shared_engine(self.settings)
-        # The engine is not made for several threads; those that wait here lose nothing, since it
-        # works on a whole batch at a time.
-        with engine.lock:
-            try:
-                return self._ask(engine, requests)
-            except Exception:
-                # A dead engine stays dead: this batch is lost, the next one loads a new engine.
-                forget_engine(engine)
-                raise
+        return self._replies(self._looker, requests)
 
-    def _ask(self, engine: Engine, requests: Sequence[Request]) -> list[Reply]:
-        replies: list[Reply] = []
-        handed_in: dict[str, tuple[Request, Prompt]] = {}
-        for request in requests:
-            try:
-                engine_id, prompt = self._hand_in(engine, request)
-            except EngineDied:
-                raise
-            except Exception as error:  # noqa: BLE001 - it costs this request and no other
-                replies.append(failed(request, error))
-            else:
-                handed_in[engine_id] = request, prompt
-        for finished in engine.finish():
-            # By id: what an earlier batch left behind in the engine is nobody's reply.
-            if finished.engine_id in handed_in:
-                replies.append(self._reply(*handed_in.pop(finished.engine_id), finished))
-        return replies
+    def _replies(self, looker: Looker, requests: Sequence[Request]) -> Iterator[Reply]:
+        run = Run()
+        done: queue.SimpleQueue[tuple[_Asked, Finished | Exception]] = queue.SimpleQueue()
+        together: dict[str, list[Job]] = {}
+        different = {request.id: request for request in requests}
+        for request in different.values():
+            asked = _Asked(request)
+            job = Job(
+                run=run,
+                prepare=partial(self._prepare, looker, asked),
+                deliver=partial(_deliver, done, asked),
+            )
+            # Requests about one clip follow each other: they share its frames, decoded and
+            # processed, and the prompt up to where they differ.
+            about = request.id if request.scene is None else request.scene.media.sha256
+            together.setdefault(about, []).append(job)
+        loop = shared_loop(self.settings)
+        for jobs in together.values():
+            loop.put(jobs)
+        try:
+            for _ in different:
+                yield self._reply(*done.get())
+        finally:
+            run.given_up = True
 
-    def _hand_in(self, engine: Engine, request: Request) -> tuple[str, Prompt]:
-        assert self._seen is not None
-        frames = self._seen.of(request.scene.media)
-        prompt = render_prompt(
-            request, self.templates, duration_s=frames.duration_s, frame_times_s=frames.times_s
+    def _prepare(self, looker: Looker, asked: _Asked, engine: Engine) -> Prepared:
+        request = asked.request
+        said = compose(request, self.templates, self.settings, looker.look)
+        asked.prompt_sha256 = said.prompt_sha256
+        media = "" if request.scene is None else request.scene.media.sha256
+        how = Sampling(
+            temperature=self.settings.temperature,
+            max_tokens=self.settings.max_tokens,
+            seed=seed_of(request),
+            schema=said.schema,
         )
-        engine_prompt = {
-            "prompt": engine.chat_text(prompt.text),
-            "multi_modal_data": {"video": [(frames.pixels, video_metadata(frames))]},
-        }
-        params = {
-            "temperature": self.settings.temperature,
-            "max_tokens": self.settings.max_tokens,
-            "seed": seed_of(request),
-            "json_schema": reply_schema(request),
-        }
-        return engine.enqueue(engine_prompt, params), prompt
+        return Prepared(
+            prompt=engine_prompt(said, family_of(self.settings, engine.facts), engine, media),
+            how=how,
+            frame_bytes=sum(frames.pixels.nbytes for frames in said.videos),
+        )
 
-    def _reply(self, request: Request, prompt: Prompt, finished: Finished) -> Reply:
-        error = ""
-        if finished.finish_reason == "length":
-            error = cut_short(finished.text, self.settings)
-        elif finished.finish_reason != "stop":
-            error = f"the engine ended with {finished.finish_reason!r}"
-        if error:
-            cut = finished.finish_reason == "length"
-            return failed(request, error).model_copy(update={"lasting": cut})
+    def _reply(self, asked: _Asked, outcome: Finished | Exception) -> Reply:
+        request = asked.request
+        if isinstance(outcome, StopRunError):
+            raise outcome
+        if isinstance(outcome, Exception):
+            return failed(request, outcome)
+        if outcome.finish_reason == "length":
+            if error := cut_short(outcome.text, self.settings):
+                return failed(request, error).model_copy(update={"lasting": True})
+        elif outcome.finish_reason != "stop":
+            return failed(request, f"the engine ended with {outcome.finish_reason!r}")
+        if outcome.thinking and not outcome.text:
+            return failed(request, "the model thought, but gave no reply")
         return Reply(
             request_id=request.id,
-            text=finished.text,
-            prompt_sha256=prompt.sha256,
+            text=outcome.text,
+            thinking=outcome.thinking,
+            prompt_sha256=asked.prompt_sha256,
             params_json=params_json(self.settings, seed_of(request)),
-            prompt_tokens=finished.prompt_tokens,
-            completion_tokens=finished.completion_tokens,
+            prompt_tokens=outcome.prompt_tokens,
+            completion_tokens=outcome.completion_tokens,
         )
 
-    def _look(self, media: Media) -> Frames:
-        return look(self.store.path(media.ref), media, self.settings)
+
+def _deliver(
+    done: queue.SimpleQueue[tuple[_Asked, Finished | Exception]],
+    asked: _Asked,
+    outcome: Finished | Exception,
+) -> None:
+    done.put((asked, outcome))
 
 
-def video_metadata(frames: Frames) -> dict[str, Any]:
-    """What a model is told of the frames: from this it computes their times.
-
-    The indices are places in the clip's file at its own frame rate, so that index / fps is the
-    true time (Qwen3-VL), and frames / total * fps the true rate of the frames shown (Qwen2.5-VL).
-    """
-    return {
-        "fps": frames.fps,
-        "total_num_frames": frames.num_frames,
-        "frames_indices": list(frames.indices),
-        "duration": frames.duration_s,
-        "video_backend": "pyav",
-        "do_sample_frames": False,
-    }
+# One engine per process --------------------------------------------------------------------------
 
 
-# The engine ------------------------------------------------------------------------------------
+def check_engine(engine: Engine, settings: TeacherSettings) -> None:
+    """Raise TeacherUnavailable, with what to do, if a model can't do what is asked for."""
+    family = family_of(settings, engine.facts)
+    kind = "image" if family is Family.IMAGES else "video"
+    words = "what is seen here"
+    content = [{"type": kind}, {"type": "text", "text": words}]
+    bare = engine.chat_text([{"role": "user", "content": content[1:]}])
+    shown = engine.chat_text([{"role": "user", "content": content}])
+    if words not in shown or "'type'" in shown or shown == bare:
+        raise TeacherUnavailable(
+            f"the chat template of teacher.model {settings.model!r} has no place for {kind}s: "
+            "choose a model whose template has, or another teacher.family"
+        )
+    if engine.facts.context_tokens <= settings.max_tokens:
+        raise TeacherUnavailable(
+            f"the context of {engine.facts.context_tokens} tokens leaves no room for a prompt "
+            f"beside teacher.max_tokens = {settings.max_tokens}: lower it, or raise "
+            "teacher.max_model_len"
+        )
 
-_ENGINES: dict[str, Engine] = {}
+
+_LOOPS: dict[str, EngineLoop] = {}
 _LOADING = threading.Lock()
 
 
-def shared_engine(settings: TeacherSettings) -> Engine:
+def shared_loop(settings: TeacherSettings) -> EngineLoop:
     """The engine for these settings, loaded at the first call in this process.
 
     Raises TeacherUnavailable.
     """
     arguments = engine_arguments(settings)
+    stall_s = settings.timeout_s + settings.max_tokens * SLOWEST_TOKEN_S
     key = canonical_json(arguments)
     with _LOADING:
-        if key not in _ENGINES:
-            _ENGINES[key] = _load(arguments)
-        return _ENGINES[key]
+        if key not in _LOOPS or _LOOPS[key].broken:
+            check = partial(check_engine, settings=settings)
+            _LOOPS[key] = EngineLoop(lambda: load_engine(arguments, check), stall_s)
+        return _LOOPS[key]
 
 
-def forget_engine(engine: Engine) -> None:
-    """Close an engine that broke, so that the next `shared_engine` loads another."""
+@atexit.register
+def close_engines() -> None:
+    """Give back all engines of this process."""
     with _LOADING:
-        for key in [key for key, held in _ENGINES.items() if held is engine]:
-            del _ENGINES[key]
-    engine.close()
-
-
-def engine_arguments(settings: TeacherSettings) -> dict[str, Any]:
-    """Arguments of `vllm.LLM`; those that the user gives come last."""
-    if not settings.model:
-        raise TeacherUnavailable("a teacher of kind vllm needs teacher.model: a hub id or a path")
-    arguments: dict[str, Any] = {
-        "model": settings.model,
-        "gpu_memory_utilization": settings.gpu_memory_share,
-        # Room is kept for what a prompt may hold: one video, no images.
-        "limit_mm_per_prompt": {"video": 1, "image": 0},
-        # Whitespace between tokens of JSON is where small models get lost until max_tokens.
-        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-    }
-    if settings.revision:
-        arguments |= {"revision": settings.revision, "tokenizer_revision": settings.revision}
-    if settings.max_model_len:
-        arguments["max_model_len"] = settings.max_model_len
-    return arguments | settings.engine_args
-
-
-def _load(arguments: dict[str, Any]) -> Engine:
-    try:
-        import vllm
-        from vllm.platforms import current_platform
-    except ImportError as error:
-        raise TeacherUnavailable(
-            f"teacher.kind vllm needs vLLM, which can't be imported ({error}): install "
-            "proofreel[vllm], or run `vllm serve` elsewhere and use teacher.kind openai"
-        ) from error
-    if current_platform.is_cpu():
-        # Compiling takes minutes and wants a C++ compiler; a CPU is for trying things out. And
-        # vLLM 0.32 dies on a CPU when a request with a seed is prefilled in chunks ("CPU
-        # Generator does not use offset").
-        arguments = {"enforce_eager": True, "enable_chunked_prefill": False} | arguments
-    try:
-        return _VLLMEngine(vllm, vllm.LLM(**arguments))
-    except Exception as error:
-        raise TeacherUnavailable(
-            f"vLLM can't load teacher.model {arguments['model']!r}: {type(error).__name__}: "
-            f"{error}. If the model hub can't be reached, give the path of a local checkpoint"
-        ) from error
-
-
-class _VLLMEngine:
-    """`Engine` on `vllm.LLM` (0.32)."""
-
-    def __init__(self, vllm: Any, llm: Any) -> None:
-        from vllm.sampling_params import StructuredOutputsParams
-        from vllm.transformers_utils.processor import cached_processor_from_config
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        self.lock = threading.Lock()
-        self.llm = llm
-        self._sampling = vllm.SamplingParams
-        self._structured = StructuredOutputsParams
-        self._dead = EngineDeadError
-        if not llm.model_config.is_multimodal_model:
-            raise ValueError("it is a model of text only, it can't be shown a video")
-        processor = cached_processor_from_config(llm.model_config)
-        has_template = getattr(processor, "chat_template", None)
-        self._template = processor if has_template else llm.get_tokenizer()
-        if not getattr(self._template, "chat_template", None):
-            raise ValueError("it has no chat template")
-
-    def chat_text(self, prompt: str) -> str:
-        content = [{"type": "video"}, {"type": "text", "text": prompt}]
-        text: str = self._template.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        return text
-
-    def enqueue(self, prompt: dict[str, Any], params: dict[str, Any]) -> str:
-        sampling = self._sampling(
-            temperature=params["temperature"],
-            max_tokens=params["max_tokens"],
-            seed=params["seed"],
-            structured_outputs=self._structured(json=params["json_schema"]),
-        )
-        # `LLM.generate` is `enqueue` and `wait_for_completion`, but it gives up a whole batch for
-        # one bad prompt, and returns its outputs by position.
-        try:
-            (engine_id,) = self.llm.enqueue([prompt], sampling, use_tqdm=False)
-        except self._dead as error:
-            raise EngineDied("vLLM's engine died; its log says why") from error
-        return _outer(engine_id)
-
-    def finish(self) -> list[Finished]:
-        done = []
-        for output in self.llm.wait_for_completion(use_tqdm=False):
-            completion = output.outputs[0]
-            done.append(
-                Finished(
-                    engine_id=_outer(output.request_id),
-                    text=completion.text,
-                    finish_reason=str(completion.finish_reason),
-                    prompt_tokens=len(output.prompt_token_ids or ()),
-                    completion_tokens=len(completion.token_ids),
-                )
-            )
-        return done
-
-    def close(self) -> None:
-        with contextlib.suppress(Exception):
-            self.llm.llm_engine.engine_core.shutdown()
-
-
-def _outer(engine_id: str) -> str:
-    """vLLM appends a random part to an id when a request goes in, and takes it off again."""
-    return engine_id.partition("-")[0]
+        while _LOOPS:
+            _, loop = _LOOPS.popitem()
+            loop.close()

@@ -200,7 +200,7 @@ def check_weights(settings: FeatureSettings) -> None:
     try:
         config = open_clip.get_pretrained_cfg(settings.model, settings.pretrained)
         if not _is_cached(config.get("hf_hub", "")):
-            _reach_hub()
+            reach_hub()
         open_clip.download_pretrained(config)
     except Exception as error:
         raise WeightsError(_no_weights(settings, error)) from error
@@ -215,7 +215,7 @@ def _is_cached(hub_path: str) -> bool:
     return any(isinstance(try_to_load_from_cache(model_id, one), str) for one in names if model_id)
 
 
-def _reach_hub() -> None:
+def reach_hub() -> None:
     """Raise OSError at once where the hub can't be reached: its own client retries for a minute."""
     from huggingface_hub import constants
 

@@ -17,10 +17,11 @@ from pydantic import Field
 
 from schemas.base import SCHEMA_VERSION, Record
 from schemas.sample import SPLITS, Sample, Split
-from schemas.task import OPTION_LETTERS, TaskKind
+from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, TaskKind
 from transforms.publish.features import dataset_features
 from transforms.publish.manifest import FunnelStage, ShardEntry, is_local_path
 from transforms.publish.planning import PARTITIONS, Partition
+from transforms.publish.samples import CONSTRUCTION
 
 TEMPLATE = "card.md.j2"
 
@@ -74,7 +75,7 @@ def card_entry(sample: Sample, partition: Partition) -> CardEntry:
     """What the card counts of a sample."""
     media = sample.media[0]
     answer = sample.answer
-    lettered = answer.kind == TaskKind.MCQ and 0 <= answer.option_index < len(OPTION_LETTERS)
+    lettered = answer.kind in ONE_CHOICE_KINDS and 0 <= answer.option_index < len(OPTION_LETTERS)
     return CardEntry(
         split=sample.split,
         partition=partition,
@@ -145,6 +146,7 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         partitions=PARTITIONS,
         samples=counts.samples,
         truncated=counts.truncated,
+        constructed=counts.verifiers[CONSTRUCTION],
         splits=splits,
         # Summed in sorted order: floating point sums depend on it.
         minutes={split: sum(sorted(seconds[split])) / 60 for split in splits},

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from schemas import rewards
 from schemas.base import SCHEMA_VERSION
 from schemas.sample import Sample, SampleMedia
-from schemas.task import OPTION_LETTERS, TaskKind
+from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, SPAN_KINDS
 from transforms.publish.check_media import half_frame
 from transforms.publish.manifest import is_local_path
 
@@ -136,7 +136,7 @@ def _time_faults(sample: Sample) -> Iterator[Found]:
         (f"answer.intervals_s.{number}", start, end, clip)
         for number, (start, end) in enumerate(sample.answer.intervals_s)
     ]
-    if sample.answer.kind == TaskKind.TEMPORAL_GROUNDING:
+    if sample.answer.kind in SPAN_KINDS:
         written = rewards.parse_intervals(sample.answer.text)
         spans += [("answer.text", start, end, clip) for start, end in written or ()]
         if not _same_intervals(written or (), sample.answer.intervals_s):
@@ -169,7 +169,8 @@ def _box_faults(sample: Sample) -> Iterator[Found]:
         for number, one in enumerate(sample.answer.boxes)
     ]
     for field, time_s, box, medium in boxes:
-        if medium is not None:
+        # An answer may leave the moment of its box to the question.
+        if medium is not None and not (time_s == -1.0 and field.startswith("answer")):
             yield from _outside(field, (time_s,), medium)
         yield from _no_box(field, box)
 
@@ -183,7 +184,7 @@ def _no_box(field: str, box: tuple[float, float, float, float]) -> Iterator[Foun
 
 def _verdict_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator[Found]:
     accepted = sample.split in ("sft", "preference")
-    if accepted and not sample.verdict.checks:
+    if not sample.verdict.checks and (accepted or not _is_constructed(sample)):
         yield "verdict.checks", "is empty: nothing proves this annotation"
     if not (sample.verdict.pass_rate == -1 or 0 <= sample.verdict.pass_rate <= 1):
         yield "verdict.pass_rate", f"is {sample.verdict.pass_rate:g}, neither -1 nor in 0..1"
@@ -209,6 +210,13 @@ def _verdict_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator[F
             )
 
 
+def _is_constructed(sample: Sample) -> bool:
+    """Whether the answer is said to be exact by construction, and of which family."""
+    extra = _loads(sample.extra_json or "{}") or {}
+    made = extra.get("constructed")
+    return extra.get("answer_origin") == "constructed" and isinstance(made, dict) and bool(made)
+
+
 def _answer_faults(sample: Sample) -> Iterator[Found]:
     answer = sample.answer
     if answer.option_index >= len(answer.options) or answer.option_index < -1:
@@ -216,7 +224,7 @@ def _answer_faults(sample: Sample) -> Iterator[Found]:
             "answer.option_index",
             f"{answer.option_index} is none of {len(answer.options)} options",
         )
-    elif answer.kind == TaskKind.MCQ and answer.text != _letter(answer.option_index):
+    elif answer.kind in ONE_CHOICE_KINDS and answer.text != _letter(answer.option_index):
         yield "answer.text", f"{answer.text!r} is not the letter of option {answer.option_index}"
     yield from _grade_faults(sample)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import schemas.rewards
 from schemas.base import SCHEMA_VERSION
-from schemas.rejection import Rejection, Stage
+from schemas.rejection import OPTIONAL, Rejection, Stage
+from schemas.usage import Usage
 from transforms.publish.card import CardEntry, CardFacts, render_card
 from transforms.publish.files import write_bytes, write_text
 from transforms.publish.index import IndexEntry, index_table, rejected_table, write_parquet
@@ -45,6 +46,8 @@ class RunFacts:
     versions: dict[str, str]
     prompts: dict[str, str]
     notes: tuple[str, ...]
+    prices: tuple[float, float] = (0.0, 0.0)
+    """Of a million prompt tokens and of a million completion tokens."""
 
 
 def make_funnel(
@@ -57,6 +60,7 @@ def make_funnel(
     funnel = [
         funnel_stage(stage, entered.get(stage, 0), out.get(stage, 0), by_stage[stage])
         for stage in Stage
+        if stage not in OPTIONAL or entered.get(stage) or out.get(stage) or by_stage[stage]
     ]
     faults = funnel_faults(funnel)
     if faults:
@@ -72,6 +76,7 @@ def finish_dataset(
     index_entries: Iterable[IndexEntry],
     card_entries: Iterable[CardEntry],
     rejections: Iterable[Rejection],
+    usage: Mapping[str, Usage],
 ) -> Manifest:
     """Write everything beside the shards into `folder`; the manifest last."""
     written = sorted(shards, key=lambda shard: shard.path)
@@ -102,6 +107,8 @@ def finish_dataset(
         versions=facts.versions,
         shards=list(entries),
         funnel=list(funnel),
+        usage=dict(sorted(usage.items())),
+        cost=round(sum(one.cost(*facts.prices) for one in usage.values()), 6),
         files=files,
         notes=list(facts.notes),
     )

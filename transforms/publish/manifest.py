@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from schemas.base import Record
-from schemas.rejection import UNITS, Reason, Rejection, Stage
+from schemas.rejection import SOURCES, UNITS, Reason, Rejection, Stage
+from schemas.usage import Usage
 
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.parquet"
@@ -57,6 +58,10 @@ class Manifest(Record):
     versions: dict[str, str]
     shards: list[ShardEntry]
     funnel: list[FunnelStage]
+    usage: dict[str, Usage] = Field(default_factory=dict)
+    """What the teacher's replies took, by stage; the same on a rerun that asks nothing again."""
+    cost: float = 0.0
+    """Of these tokens, at the prices of the configuration."""
     files: dict[str, str]
     """SHA-256 of the files in `FILES`, by name."""
     notes: list[str] = Field(default_factory=list)
@@ -88,7 +93,7 @@ def funnel_faults(funnel: Iterable[FunnelStage]) -> list[tuple[str, str]]:
     faults: list[tuple[str, str]] = []
     order = list(Stage)
     before: list[Stage] = []
-    last_out: dict[str, tuple[Stage, int]] = {}
+    last_out: dict[str, tuple[str, int]] = {}
     for line in funnel:
         name = line.stage.value
         if line.stage in before:
@@ -107,12 +112,15 @@ def funnel_faults(funnel: Iterable[FunnelStage]) -> list[tuple[str, str]]:
         if negative:
             faults.append((name, f"negative counts for {', '.join(sorted(negative))}"))
         unit = UNITS[line.stage]
-        if unit in last_out and last_out[unit][1] != line.in_:
-            earlier, out = last_out[unit]
-            faults.append(
-                (name, f"in {line.in_} is not the {out} that came out of {earlier.value}")
-            )
-        last_out[_SAME_THING.get(unit, unit)] = (line.stage, line.out)
+        earlier, out = last_out.get(unit, ("", line.in_))
+        made = line.stage in SOURCES
+        if not made and out != line.in_:
+            faults.append((name, f"in {line.in_} is not the {out} that came out of {earlier}"))
+        if made and earlier:
+            # Tasks come from two sides.
+            last_out[unit] = (f"{earlier} and {name}", out + line.out)
+        else:
+            last_out[_SAME_THING.get(unit, unit)] = (name, line.out)
     return faults
 
 

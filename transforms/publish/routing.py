@@ -12,6 +12,7 @@ from schemas.base import unit_interval
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejected
 from schemas.sample import Split
+from schemas.task import Origin
 from transforms.publish.planning import Partition
 from transforms.verify.checks import VerifySettings
 
@@ -32,25 +33,36 @@ class Route:
     """One sample to be written: the split, the attempt it shows, and the one it is preferred to."""
 
     split: Split
-    best: Attempt
+    best: Attempt | None
+    """None for a constructed task: its answer is exact, and no attempt proves it."""
     rejected: Attempt | None = None
 
 
 def routes(case: Case, settings: VerifySettings) -> list[Route]:
     """The samples of a case. Raises Rejected(no_accepted_rollout) if there are none."""
     accepted = case.accepted
-    if not accepted:
+    constructed = case.task.origin is Origin.CONSTRUCTED
+    if not accepted and not (constructed and trains(case, settings)):
         raise Rejected(Reason.NO_ACCEPTED_ROLLOUT, why_not(case))
-    best = min(accepted, key=_rank)
-    found = [Route("sft", best)]
-    share, thresholds = pass_rate(case, settings), settings.thresholds
-    in_band = thresholds.pass_rate_min <= share <= thresholds.pass_rate_max
-    if case.task.gold is not None and (in_band or is_exact(case)):
-        found.append(Route("rl", best))
-    other = worse_twin(case, best)
+    best = min(accepted, key=_rank) if accepted else None
+    found = [Route("sft", best)] if best else []
+    if trains(case, settings):
+        found.append(Route("rl", None if constructed else best))
+    other = worse_twin(case, best) if best else None
     if other is not None:
         found.append(Route("preference", best, other))
     return found
+
+
+def trains(case: Case, settings: VerifySettings) -> bool:
+    """Whether a task is one to train on by reward: its answer is known, and is neither always nor
+    never found; of a measured one that is not asked, and of a constructed one only if somebody
+    was asked."""
+    if case.task.origin is Origin.CONSTRUCTED and not case.asked:
+        return True
+    share, thresholds = pass_rate(case, settings), settings.thresholds
+    in_band = thresholds.pass_rate_min <= share <= thresholds.pass_rate_max
+    return case.task.gold is not None and (in_band or is_exact(case))
 
 
 def why_not(case: Case) -> str:

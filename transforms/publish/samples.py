@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from schemas.base import SCHEMA_VERSION, canonical_json
 from schemas.case import Attempt, Case
-from schemas.rewards import REWARD_FOR_KIND, format_response
+from schemas.rewards import REWARD_FOR_KIND
 from schemas.rollout import Rollout
 from schemas.sample import (
     GroundedBox,
     GroundedSegment,
     Grounding,
     Message,
-    Part,
     Preference,
     Provenance,
     PublishedCheck,
@@ -22,16 +22,25 @@ from schemas.sample import (
     Sample,
     SampleMedia,
     Sampling,
+    StepLabel,
 )
 from schemas.task import Answer, Origin
-from transforms.annotate.tasks import question_text
+from transforms.publish.messages import (
+    MEDIA_ID,
+    crop_media,
+    question_message,
+    reply_messages,
+)
 from transforms.publish.routing import Route, pass_rate
 from transforms.verify.checks import VerifySettings, reward_spec
 from transforms.verify.consensus import consensus
 
-MEDIA_ID = "clip"
+REJECTED = "rejected-"
+"""Before the media of a rejected reply."""
 DATA_SOURCE = "proofreel"
 VERIFIER = "proofreel model-free checks"
+CONSTRUCTED, CONSTRUCTION = "constructed", "construction"
+"""What stands for teacher and verifier where the answer is exact because the clip was made so."""
 MEASURING_VERIFIER = "proofreel model-free checks and measurement of the published clip"
 
 
@@ -41,17 +50,22 @@ def make_sample(
     """The sample of one route of a case. Its id is unique in the dataset: split and task."""
     key = f"{route.split}-{case.task.id}"
     answer, origin = published_answer(case, settings)
-    rejected = [] if route.rejected is None else [_reply(route.rejected.rollout)]
-    messages = [_question(case)]
+    messages, rejected = [question_message(case)], list[Message]()
+    media = [_media(case, key)]
     if route.split != "rl":
-        messages.append(_reply(route.best.rollout))
+        assert route.best is not None, "only RL samples show no attempt"
+        messages += reply_messages(route.best.rollout)
+        media += crop_media(media[0], route.best.rollout.tool_calls)
+    if route.rejected is not None:
+        rejected = reply_messages(route.rejected.rollout, REJECTED)
+        media += crop_media(media[0], route.rejected.rollout.tool_calls, REJECTED)
     return Sample(
         schema_version=SCHEMA_VERSION,
         id=key,
         split=route.split,
         data_source=DATA_SOURCE,
         ability=case.task.kind,
-        media=[_media(case, key)],
+        media=media,
         sampling=Sampling(),
         messages=messages,
         answer=answer,
@@ -61,8 +75,8 @@ def make_sample(
             spec_json=canonical_json(reward_spec(answer)),
         ),
         preference=Preference(rejected=rejected, margin=_margin(route)),
-        steps=[],
-        grounding=_grounding(route.best.rollout),
+        steps=_steps(route.best),
+        grounding=_grounding(route.best.rollout) if route.best else _evidence(case),
         verdict=_verdict(case, route.best, settings),
         provenance=_provenance(case, route.best, pipeline_version),
         extra_json=canonical_json(_extra(case, route, origin)),
@@ -75,7 +89,9 @@ def published_answer(case: Case, settings: VerifySettings) -> tuple[Answer, str]
     if task.gold is not None:
         if task.origin is Origin.GIVEN:
             return task.gold, "given"
-        return task.gold, "measured" if task.spec_json != "{}" else "proposed"
+        if task.origin is Origin.CONSTRUCTED:
+            return task.gold, "constructed"
+        return task.gold, "measured" if task.is_measured else "proposed"
     voters = [
         attempt.rollout
         for attempt in case.attempts
@@ -84,27 +100,6 @@ def published_answer(case: Case, settings: VerifySettings) -> tuple[Answer, str]
     agreed, _ = consensus(task, voters, settings.thresholds)
     assert agreed is not None, "a rollout was accepted, so the samples agreed on an answer"
     return agreed, "consensus"
-
-
-def _question(case: Case) -> Message:
-    return Message(
-        role="user",
-        parts=[
-            Part(type="video", media_id=MEDIA_ID),
-            Part(type="text", text=question_text(case.task)),
-        ],
-        loss=0,
-    )
-
-
-def _reply(rollout: Rollout) -> Message:
-    text = format_response(rollout.reasoning, rollout.answer_text)
-    return Message(
-        role="assistant",
-        parts=[Part(type="text", text=text)],
-        reasoning=rollout.reasoning,
-        loss=1,
-    )
 
 
 def _media(case: Case, key: str) -> SampleMedia:
@@ -134,6 +129,11 @@ def _media(case: Case, key: str) -> SampleMedia:
     )
 
 
+def _steps(best: Attempt | None) -> list[StepLabel]:
+    """The steps of the reasoning, if it came in steps; no label yet."""
+    return [StepLabel(text=step.text, label="") for step in (best.rollout.steps if best else ())]
+
+
 def _grounding(rollout: Rollout) -> Grounding:
     return Grounding(
         boxes=[
@@ -152,24 +152,45 @@ def _grounding(rollout: Rollout) -> Grounding:
     )
 
 
-def _verdict(case: Case, best: Attempt, settings: VerifySettings) -> PublishedVerdict:
+def _evidence(case: Case) -> Grounding:
+    """Where the evidence of a constructed task lies."""
+    segments = [
+        GroundedSegment(label="evidence", media_id=MEDIA_ID, start_s=start_s, end_s=end_s)
+        for start_s, end_s in case.task.evidence_s
+    ]
+    return Grounding(boxes=[], segments=segments)
+
+
+def _verdict(case: Case, best: Attempt | None, settings: VerifySettings) -> PublishedVerdict:
     checks = [
         PublishedCheck(
             name=check.name, score=check.score, threshold=check.threshold, passed=check.passed
         )
-        for check in best.verdict.checks
+        for check in (best.verdict.checks if best else ())
     ]
     share = round(pass_rate(case, settings), 6)
     return PublishedVerdict(pass_rate=share, checks=checks, conditions_json="{}")
 
 
-def _provenance(case: Case, best: Attempt, pipeline_version: str) -> Provenance:
-    facts, source = best.rollout.teacher, case.scene.video.source
-    measured = case.task.spec_json != "{}"
+def _provenance(case: Case, best: Attempt | None, pipeline_version: str) -> Provenance:
+    source = case.scene.video.source
+    if best is None:
+        return Provenance(
+            teacher=CONSTRUCTED,
+            teacher_revision="",
+            verifier=CONSTRUCTION,
+            prompt_sha256="",
+            gen_params_json="{}",
+            pipeline_version=pipeline_version,
+            seed=-1,
+            license=source.license,
+            source_url=source.source_url,
+        )
+    facts = best.rollout.teacher
     return Provenance(
         teacher=facts.model or facts.kind,
         teacher_revision=facts.revision,
-        verifier=MEASURING_VERIFIER if measured else VERIFIER,
+        verifier=MEASURING_VERIFIER if case.task.is_measured else VERIFIER,
         prompt_sha256=facts.prompt_sha256,
         gen_params_json=facts.params_json,
         pipeline_version=pipeline_version,
@@ -193,10 +214,20 @@ def _extra(case: Case, route: Route, origin: str) -> dict[str, object]:
         "task_id": case.task.id,
         "answer_origin": origin,
         "attempts": len(case.attempts),
-        "repaired": route.best.rollout.round > 0,
+        "repaired": route.best is not None and route.best.rollout.round > 0,
     }
+    if case.task.origin is Origin.CONSTRUCTED:
+        extra["constructed"] = json.loads(case.task.spec_json)
+    if case.scene.description.captions:
+        # In clip time, like all that is published.
+        captions = case.scene.description.captions
+        extra["captions"] = [caption.model_dump(mode="json") for caption in captions]
+    if case.scene.lines:
+        extra["lines"] = [line.model_dump(mode="json") for line in case.scene.lines]
     if case.scene.video.source.user_id:
         extra["user_id"] = case.scene.video.source.user_id
+    if route.best is not None and route.best.rollout.thinking:
+        extra["thinking"] = route.best.rollout.thinking
     if route.rejected is not None:
         extra["rejected_because"] = _failed(route.rejected)
     return extra

@@ -10,7 +10,8 @@ import av
 from PIL import Image, ImageDraw, ImageFont
 
 from schemas.case import Attempt, Case
-from schemas.task import OPTION_LETTERS
+from schemas.rollout import Segment
+from schemas.task import OPTION_LETTERS, Origin
 
 COLUMNS = 6
 FRAMES = 18
@@ -30,7 +31,7 @@ def draw_case(case: Case, mp4: Path) -> Image.Image:
     wanted = _times(case, attempt)
     frames = frames_at(mp4, wanted)
     lines = _lines(case, attempt)
-    segments = attempt.rollout.segments if attempt else ()
+    segments = _segments(case, attempt)
     height_px = frames[0][1].height + LINE_PX
     rows = -(-len(frames) // COLUMNS)
     bar_px = LINE_PX * (len(segments) + 1)
@@ -58,13 +59,23 @@ def draw_case(case: Case, mp4: Path) -> Image.Image:
     return sheet
 
 
+def _segments(case: Case, attempt: Attempt | None) -> Sequence[Segment]:
+    """The spans that the attempt cites; without one, those that hold the evidence."""
+    if attempt is not None:
+        return attempt.rollout.segments
+    return [
+        Segment(label="evidence", start_s=start_s, end_s=end_s)
+        for start_s, end_s in case.task.evidence_s
+    ]
+
+
 def _times(case: Case, attempt: Attempt | None) -> list[float]:
     """Times spread over the clip, and just before and after each edge of a cited span."""
     media = case.scene.media
     tick_s = media.fps_den / media.fps_num
     edges = [
         time_s
-        for segment in (attempt.rollout.segments if attempt else ())
+        for segment in _segments(case, attempt)
         for edge_s in (segment.start_s, segment.end_s)
         for time_s in (edge_s - tick_s, edge_s)
     ]
@@ -104,7 +115,7 @@ def _draw_bar(
     duration_s = case.scene.media.duration_s
     scale = (width - 2 * MARGIN_PX) / duration_s
     draw.rectangle((MARGIN_PX, top, width - MARGIN_PX, top + 6), fill=GRAY)
-    for number, segment in enumerate(attempt.rollout.segments if attempt else ()):
+    for number, segment in enumerate(_segments(case, attempt)):
         y = top + LINE_PX * (number + 1)
         left = MARGIN_PX + segment.start_s * scale
         right = MARGIN_PX + segment.end_s * scale
@@ -126,6 +137,9 @@ def _lines(case: Case, attempt: Attempt | None) -> list[tuple[str, str]]:
     ]
     lines.append((f"gold: {task.gold.text if task.gold else 'not known'}", BLACK))
     if attempt is None:
+        if task.origin is Origin.CONSTRUCTED:
+            made = textwrap.wrap(f"constructed: {task.spec_json}", TEXT_COLUMNS)
+            return [*lines, *((line, GREEN) for line in made)]
         return [*lines, ("no rollout", RED)]
     for paragraph in attempt.rollout.reasoning.splitlines():
         lines += [(line, GRAY) for line in textwrap.wrap(paragraph, TEXT_COLUMNS)]

@@ -21,7 +21,7 @@ from schemas.rewards import (
     parse_intervals,
 )
 from schemas.rollout import Rollout
-from schemas.task import Answer, Task, TaskKind
+from schemas.task import BOX_KINDS, SPAN_KINDS, Answer, Task, TaskKind
 from schemas.verdict import Check, Verdict, check, judge
 from transforms.annotate.families import solve
 from transforms.annotate.observe import Observation
@@ -44,7 +44,7 @@ class Thresholds(BaseModel):
         1.0, ge=0, le=1, description="the reasoning ends in the answer that is given"
     )
     answer: float = Field(1.0, ge=0, le=1, description="reward of the answer, exact kinds")
-    answer_iou: float = Field(0.7, ge=0, le=1, description="reward of a time span")
+    answer_iou: float = Field(0.7, ge=0, le=1, description="reward of a time span or a box")
     answer_text: float = Field(0.5, ge=0, le=1, description="reward of a free text")
     measured: float = Field(
         1.0, ge=0, le=1, description="reward against the answer measured anew, exact kinds"
@@ -75,7 +75,11 @@ class VerifySettings(BaseModel):
     thresholds: Thresholds = Field(default_factory=Thresholds)
 
 
-_SUFFIX = {TaskKind.TEMPORAL_GROUNDING: "_iou", TaskKind.FREE_TEXT: "_text"}
+_SUFFIX = {
+    **dict.fromkeys(SPAN_KINDS | BOX_KINDS, "_iou"),
+    TaskKind.FREE_TEXT: "_text",
+}
+"""Kinds that are graded by degree have thresholds of their own."""
 EDGE_S = 0.05
 """Slack for times in a text: rounded to hundredths, or the end of the last frame."""
 
@@ -83,6 +87,11 @@ EDGE_S = 0.05
 def reward_spec(answer: Answer) -> dict[str, float]:
     """The keyword parameters of the reward function for this answer."""
     return {"tolerance": answer.tolerance} if answer.kind is TaskKind.NUMBER else {}
+
+
+def answer_check(kind: TaskKind) -> str:
+    """Name of the check, and of the threshold, by which an answer of this kind is judged."""
+    return "answer" + _SUFFIX.get(kind, "")
 
 
 def score_answer(answer_text: str, gold: Answer) -> float:
@@ -108,7 +117,7 @@ def verify(
         _ends_in_answer(rollout, thresholds),
     ]
     if gold is not None:
-        name = "answer" + _SUFFIX.get(task.kind, "")
+        name = answer_check(task.kind)
         score = score_answer(rollout.answer_text, gold)
         # The detail goes into critiques, so it must not hold the gold answer.
         detail = f"the answer {rollout.answer_text!r} is not right"
@@ -134,7 +143,7 @@ def _format(rollout: Rollout, thresholds: Thresholds) -> Check:
 
 def _spans_inside(rollout: Rollout, task: Task, media: Media, thresholds: Thresholds) -> Check:
     spans = [(segment.start_s, segment.end_s) for segment in rollout.segments]
-    if task.kind is TaskKind.TEMPORAL_GROUNDING:
+    if task.kind in SPAN_KINDS:
         spans += parse_intervals(rollout.answer_text)
     # Spans are published, so they get no more slack than the check of a dataset gives them.
     end_s = media.duration_s + media.half_frame_s

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 
 from schemas.rejection import Rejected
 from schemas.rollout import Rollout
-from schemas.task import Answer, Task, TaskKind
+from schemas.task import Answer, Task
 from transforms.annotate.tasks import make_answer
-from transforms.verify.checks import Thresholds, score_answer
+from transforms.verify.checks import Thresholds, answer_check, score_answer
 
 
 def same(one: Answer, other: Answer, thresholds: Thresholds) -> bool:
     """Whether two answers count as the same: each is right when the other is gold."""
-    least = {
-        TaskKind.TEMPORAL_GROUNDING: thresholds.answer_iou,
-        TaskKind.FREE_TEXT: thresholds.answer_text,
-    }.get(one.kind, thresholds.answer)
+    least = float(getattr(thresholds, answer_check(one.kind)))
     return min(score_answer(one.text, other), score_answer(other.text, one)) >= least
 
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejected, Rejection, Stage
-from schemas.rollout import Box, Rollout, Segment, TeacherFacts, rollout_id
+from schemas.rollout import Rollout, TeacherFacts, rollout_id
 from schemas.task import Answer, Origin
+from transforms.annotate.asker import Replies
 from transforms.annotate.observe import Observation
-from transforms.annotate.replies import SolveReply, read_reply
-from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
-from transforms.annotate.teachers import ask_stored
+from transforms.annotate.solutions import chain, read_solution, read_tool_call
+from transforms.annotate.teacher import (
+    Reply,
+    ReplyForm,
+    Request,
+    TeacherKind,
+    TeacherSettings,
+)
 from transforms.memo import MemoStore
-from transforms.outcome import Outcome, StopRunError, is_fatal, rejection
+from transforms.outcome import Outcome, is_fatal, rejection
 from transforms.outcome import rejections as rejections_of
 from transforms.verify.checks import VerifySettings, critique, verify
 from transforms.verify.consensus import consensus
 from transforms.verify.remeasure import remeasured
-from transforms.video.shots import ShotSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -43,45 +48,39 @@ class Answerer:
     """
 
     teacher: TeacherSettings
-    shots: ShotSettings
     seed: int
     round: int
-    store: MemoStore
 
-    def __call__(self, cases: Sequence[Case]) -> Outcome[Answered]:
-        requests = {case.task.id: self.requests(case) for case in cases}
-        wanted = [request for several in requests.values() for request in several]
-        replies = self._ask(wanted)
-        outputs: list[Answered] = []
+    def requests(self, case: Case, replies: Replies) -> Sequence[Request]:
+        """What is asked about a case in this round, with the looks that the model asked for."""
+        return [
+            request
+            for first in self.first_requests(case)
+            for request in chain(first, replies, self.teacher)
+        ]
+
+    def read(self, case: Case, replies: Replies) -> Outcome[Answered]:
+        """The rollouts that came back; each that did not is a rejection of its own."""
+        rollouts: list[Rollout] = []
         rejections: list[Rejection] = []
-        for case in cases:
-            rollouts = []
-            for request in requests[case.task.id]:
-                try:
-                    rollouts.append(self._rollout(case, request, replies[request.id]))
-                except Rejected as rejected:
-                    subject = rollout_id(case.task.id, self.round, request.sample)
-                    rejections.append(rejection(Stage.ANSWER, (subject, case.task.id), rejected))
-            if self.round == 0:
-                case = case.model_copy(update={"asked": len(requests[case.task.id])})
-            outputs.append(Answered(case, tuple(rollouts)))
-        return Outcome(outputs, rejections, len(wanted))
+        firsts = self.first_requests(case)
+        for first in firsts:
+            last = chain(first, replies, self.teacher)[-1]
+            try:
+                rollouts.append(self._rollout(case, last, replies[last.id]))
+            except Rejected as rejected:
+                subject = rollout_id(case.task.id, self.round, first.sample)
+                rejections.append(rejection(Stage.ANSWER, (subject, case.task.id), rejected))
+        if self.round == 0:
+            case = case.model_copy(update={"asked": len(firsts)})
+        return Outcome([Answered(case, tuple(rollouts))], rejections, len(firsts))
 
-    def _ask(self, wanted: Sequence[Request]) -> Mapping[str, Reply]:
-        """One reply per request. What breaks here costs these rollouts, not their tasks."""
-        try:
-            return ask_stored(self.teacher, self.store, self.shots, wanted)
-        except StopRunError:
-            raise
-        except Exception as error:
-            if is_fatal(error):
-                raise
-            LOG.exception("the teacher's replies can't be had")
-            words = f"{type(error).__name__}: {error}"[:500]
-            return {one.id: Reply(request_id=one.id, error=words) for one in wanted}
-
-    def requests(self, case: Case) -> list[Request]:
-        """What is asked about a case in this round."""
+    def first_requests(self, case: Case) -> list[Request]:
+        """One per rollout, before the model asked to see more."""
+        measure = self.teacher.kind is TeacherKind.MEASURE
+        if measure and case.task.origin is Origin.CONSTRUCTED:
+            # It knows only its own questions, and the answer is exact without it.
+            return []
         common = {"scene": case.scene, "task": case.task, "seed": self.seed, "round": self.round}
         if self.round == 0:
             return [Request(sample=n, **common) for n in range(self.teacher.samples)]
@@ -97,21 +96,21 @@ class Answerer:
             able = answerable or self.teacher.kind is not TeacherKind.MEASURE
             reason = Reason.TEACHER_FAILED if able else Reason.TEACHER_CANNOT_ANSWER
             raise Rejected(reason, reply.error, lasting=False)
-        read = read_reply(reply.text, SolveReply)
+        if self.teacher.tool_calls and read_tool_call(reply.text, self.teacher, case.scene.media):
+            most = self.teacher.tool_calls
+            raise Rejected(Reason.BAD_REPLY, f"asked to see more than teacher.tool_calls = {most}")
+        solved = read_solution(reply.text, self.form)
         return Rollout(
             task_id=case.task.id,
             sample=request.sample,
             round=request.round,
-            reasoning=read.reasoning.strip(),
-            answer_text=read.answer.strip(),
-            segments=tuple(
-                Segment(label=cited.label, start_s=cited.start_s, end_s=cited.end_s)
-                for cited in read.segments
-            ),
-            boxes=tuple(
-                Box(label=cited.label, t_s=cited.t_s, xyxy_norm=cited.xyxy_norm)
-                for cited in read.boxes
-            ),
+            reasoning=solved.reasoning,
+            answer_text=solved.answer,
+            segments=solved.segments,
+            boxes=solved.boxes,
+            steps=solved.steps,
+            tool_calls=request.tool_calls,
+            thinking=reply.thinking,
             teacher=TeacherFacts(
                 kind=self.teacher.kind,
                 model=self.teacher.model,
@@ -122,6 +121,12 @@ class Answerer:
             ),
             raw_reply=reply.text,
         )
+
+    @property
+    def form(self) -> ReplyForm:
+        """The form of the replies; the measure teacher knows only one."""
+        measured = self.teacher.kind is TeacherKind.MEASURE
+        return ReplyForm.TEXT if measured else self.teacher.reply_form
 
 
 @dataclass(frozen=True)
@@ -177,10 +182,9 @@ class Verifier:
 
     def _observation(self, case: Case) -> Observation | None:
         """What the published mp4 shows, for a question about measurements."""
-        spec = json.loads(case.task.spec_json)
-        if not spec:
+        if not case.task.is_measured:
             return None
-        motion = spec.get("family") == "motion"
+        motion = json.loads(case.task.spec_json).get("family") == "motion"
         return remeasured(case.scene.media, self.store, motion=motion)
 
     def gold(self, case: Case, rollouts: Sequence[Rollout]) -> Answer | None:

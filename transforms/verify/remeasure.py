@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import ffmpeg
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,15 +21,13 @@ import pyarrow as pa
 from schemas.clip import Media
 from transforms.annotate.observe import Observation, Rows, observe
 from transforms.memo import MemoStore
-from transforms.video.decode import SCALE_EXACT
 from transforms.video.measures import COLOR_NAMES, read_rows, write_table
-from transforms.video.media_process import MediaProcess, ffmpeg_exe, read_frames, time_limit_s
+from transforms.video.small_frames import small_frames
 
 VERSION = "6"
 TABLE_FILE = "table.arrow"
 WIDTH_PX = 112
 BLOCKS = 3
-BATCH_FRAMES = 64
 COLOR_STEP_S = 0.15
 """Colours and brightness change slowly, apart from cuts; the frames between take the last value."""
 FLOW_WIDTH_PX = 192
@@ -102,7 +99,7 @@ def measure_look(path: Path, media: Media) -> pa.Table:
     scores, lumas, colors = [], [], []
     before: npt.NDArray[np.float32] | None = None
     count = 0
-    for frames in _small_frames(path, media, WIDTH_PX, "bgr24"):
+    for frames in small_frames(path, media, WIDTH_PX, "bgr24"):
         shape = (*frames.shape[:2], WIDTH_PX, 3)
         tall = frames.reshape(-1, WIDTH_PX, 3)
         lab = np.asarray(cv2.cvtColor(tall, cv2.COLOR_BGR2LAB), np.uint8).reshape(shape)
@@ -133,42 +130,6 @@ def measure_look(path: Path, media: Media) -> pa.Table:
     )
 
 
-def _small_frames(
-    path: Path, media: Media, width_px: int, pix_fmt: str, every: int = 1
-) -> Iterator[Frames]:
-    """Every n-th frame at this width, scaled by ffmpeg: batches (n, height, width * channels)."""
-    height = _even(width_px * media.height_px / media.width_px)
-    source = ffmpeg.input(
-        f"file:{path}", format_whitelist="mov", protocol_whitelist="file", threads=1
-    ).video
-    if every > 1:
-        source = source.filter("select", f"not(mod(n,{every}))")
-    small = (
-        source.filter("scale", width_px, height, flags=f"area+{SCALE_EXACT}")
-        .output("pipe:1", format="rawvideo", pix_fmt=pix_fmt, fps_mode="passthrough")
-        .global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-nostats")
-    )
-    row_bytes = width_px * (3 if pix_fmt == "bgr24" else 1)
-    limit_s = time_limit_s(media.size_bytes, media.duration_s)
-    with MediaProcess(small.compile(cmd=ffmpeg_exe()), timeout_s=limit_s) as process:
-        batch: list[Frames] = []
-        for buffer in read_frames(process.stdout, row_bytes * height):
-            batch.append(np.frombuffer(buffer, np.uint8).reshape(height, row_bytes))
-            if len(batch) == BATCH_FRAMES:
-                yield np.stack(batch)
-                batch = []
-        if batch:
-            yield np.stack(batch)
-        code = process.wait()
-        process.raise_if_killed()
-        if code != 0:
-            raise ValueError(f"the clip does not decode: {process.complaint}")
-
-
-def _even(value: float) -> int:
-    return max(2, round(value / 2) * 2)
-
-
 def measure_motion(path: Path, media: Media) -> pa.Table:
     """Dominant motion of an mp4 of ours, one row per frame; NaN on frames in between."""
     tick_s = media.fps_den / media.fps_num
@@ -176,7 +137,7 @@ def measure_motion(path: Path, media: Media) -> pa.Table:
     motions = np.full((media.num_frames, 2), np.nan, np.float32)
     before: Frames | None = None
     for number, gray in enumerate(
-        one for batch in _small_frames(path, media, FLOW_WIDTH_PX, "gray", every) for one in batch
+        one for batch in small_frames(path, media, FLOW_WIDTH_PX, "gray", every) for one in batch
     ):
         if before is not None and number * every < media.num_frames:
             motions[number * every] = dominant_motion(before, gray, every * tick_s)

@@ -23,6 +23,7 @@ from transforms.video.overlay_text import TextSettings, measure_text
 from transforms.video.samples import SampleWriter, drop_after
 from transforms.video.shots import make_scorer, scorer_version
 from transforms.video.sound import measure_loudness
+from transforms.video.subtitles import SubtitleSettings, read_subtitles
 from transforms.video.timeline import Timeline
 
 VERSION = "4"
@@ -245,6 +246,7 @@ class Analyser:
     sample_fps: float
     store: MemoStore
     text: TextSettings = field(default_factory=TextSettings)
+    subtitles: SubtitleSettings = field(default_factory=SubtitleSettings)
 
     def __call__(self, video: Video) -> Outcome[Footage]:
         decoded = analyse(
@@ -258,4 +260,9 @@ class Analyser:
             "loudness_ref": measure_loudness(video, decoded, self.store),
             "text_ref": measure_text(decoded, self.store, self.text),
         }
-        return Outcome([Footage(video=video, decoded=decoded.model_copy(update=more))])
+        footage = Footage(
+            video=video,
+            decoded=decoded.model_copy(update=more),
+            subtitles=read_subtitles(video, self.store, self.subtitles),
+        )
+        return Outcome([footage])

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +40,7 @@ from transforms.video.media_process import (
     opened,
     time_limit_s,
 )
+from transforms.video.subtitles import SubtitleSettings, read_table
 from transforms.video.ticks import repeats
 
 VERSION = "6"
@@ -129,7 +130,7 @@ def clip_size_px(probe: Probe, max_height_px: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Output:
+class ClipOutput:
     """What all clips of a video have in common."""
 
     size_px: tuple[int, int]
@@ -152,9 +153,9 @@ def _cut_missing(
     times_s = read_times(store.path(decoded.frames_ref), decoded.num_frames)
     if missing[0][0].copied:
         delay_us = reorder_delay_us(packets(video, decoded, store)[0])
-        output = _Output((video.probe.width_px, video.probe.height_px), rate, delay_us)
+        output = ClipOutput((video.probe.width_px, video.probe.height_px), rate, delay_us)
     else:
-        output = _Output(clip_size_px(video.probe, settings.max_height_px), rate)
+        output = ClipOutput(clip_size_px(video.probe, settings.max_height_px), rate)
     clip_seconds = sum(clip.duration_s for clip, _ in missing)
     # One pass for the pictures and one for the sound, and the encoding.
     pass_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
@@ -186,9 +187,9 @@ def _cut_missing(
             size=output.size_px,
             rate=(rate.numerator, rate.denominator),
             copy_delay_us=output.copy_delay_us,
-            full_range=_is_full_range(video.probe),
-            encoder=_encoder_options(video.probe, rate, settings),
-            muxer=_muxer_options(rate),
+            full_range=is_full_range(video.probe),
+            encoder=encoder_options(video.probe, rate, settings),
+            muxer=muxer_options(rate),
             clips=requests,
         )
         child = MediaProcess(
@@ -201,18 +202,18 @@ def _cut_missing(
         child.send(request.to_json().encode())
         for report in reports(child.stdout):
             clip, entry = missing[report.number]
-            yield clip, _end(requests[report.number], clip, report, output, entry)
+            yield clip, end_of(requests[report.number], clip, report, output, entry)
         code = child.wait()
         child.raise_if_killed()
         if code != 0:
             raise Rejected(Reason.DECODER_CRASHED, child.complaint, lasting=False)
 
 
-def _end(
+def end_of(
     request: ClipRequest,
     clip: Clip,
     report: ClipReport,
-    output: _Output,
+    output: ClipOutput,
     entry: Entry,
 ) -> CutEnd:
     """The end of a clip of which the process reported; an mp4 is moved into the store."""
@@ -238,7 +239,7 @@ def _media(
     clip: Clip,
     request: ClipRequest,
     report: ClipReport,
-    output: _Output,
+    output: ClipOutput,
     entry: Entry,
 ) -> Media:
     found, num_frames = report.num_frames, sum(request.counts)
@@ -264,11 +265,11 @@ def _media(
     )
 
 
-def _is_full_range(probe: Probe) -> bool:
+def is_full_range(probe: Probe) -> bool:
     return probe.color_range == FULL_RANGE or probe.pix_fmt.startswith("yuvj")
 
 
-def _encoder_options(probe: Probe, rate: Fraction, settings: CutSettings) -> dict[str, str]:
+def encoder_options(probe: Probe, rate: Fraction, settings: CutSettings) -> dict[str, str]:
     options = {
         "preset": settings.preset,
         "crf": str(settings.crf),
@@ -292,7 +293,7 @@ def _encoder_options(probe: Probe, rate: Fraction, settings: CutSettings) -> dic
     return options
 
 
-def _muxer_options(rate: Fraction) -> dict[str, str]:
+def muxer_options(rate: Fraction) -> dict[str, str]:
     scale = rate.numerator if rate.denominator > 1 else rate.numerator * 512
     return {
         "movflags": "+faststart",
@@ -307,11 +308,13 @@ class Cutter:
 
     settings: CutSettings
     store: MemoStore
+    subtitles: SubtitleSettings = field(default_factory=SubtitleSettings)
 
     def __call__(self, planned: Sequence[PlannedClip]) -> Outcome[Scene]:
         footage = planned[0].footage
         clips = [one.clip for one in planned]
         ends = cut(footage.video, footage.decoded, clips, self.store, self.settings)
+        cues = read_table(self.store, footage.subtitles)
         scenes, rejections = [], []
         for clip in clips:
             end = ends[clip.id]
@@ -319,6 +322,12 @@ class Cutter:
                 rejections.append(rejection(Stage.CUT, (clip.id, clip.video_id), end))
             else:
                 scenes.append(
-                    Scene(video=footage.video, decoded=footage.decoded, clip=clip, media=end)
+                    Scene(
+                        video=footage.video,
+                        decoded=footage.decoded,
+                        clip=clip,
+                        media=end,
+                        lines=cues.lines(clip, end.duration_s, self.subtitles.max_chars),
+                    )
                 )
         return Outcome(scenes, rejections, len(clips))

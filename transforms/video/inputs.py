@@ -80,7 +80,7 @@ def _merged(one: Source | None, other: Source) -> Source:
     # What one of them does not say, the other may.
     said = {
         name: getattr(one, name) or getattr(other, name)
-        for name in ("user_id", "license", "source_url")
+        for name in ("user_id", "license", "source_url", "subtitles", "subtitles_folder")
     }
     return one.model_copy(update={"questions": tuple(questions), **said})
 
@@ -222,6 +222,8 @@ def _source(manifest: Path, row: Any) -> Source:
         user_id=_text(row, "id"),
         license=_text(row, "license"),
         source_url=_text(row, "source_url"),
+        subtitles=_text(row, "subtitles"),
+        subtitles_folder=location(manifest.parent) if _text(row, "subtitles") else "",
         questions=_questions(
             _text(row, "question"),
             _list(row, "options"),

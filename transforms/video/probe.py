@@ -18,7 +18,7 @@ from transforms.video.media_process import (
     time_limit_s,
 )
 
-VERSION = "4"
+VERSION = "5"
 _CHILD = Path(__file__).with_name("probe_child.py")
 
 

@@ -13,6 +13,7 @@ import av
 from av.stream import Disposition
 
 NEARLY_SQUARE = 0.005
+MAX_SUBTITLE_STREAMS = 100
 
 
 def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
@@ -71,6 +72,17 @@ def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
                 "sample_rate_hz": audio.codec_context.sample_rate or 0,
                 "channels": audio.codec_context.channels or 0,
             },
+            "subtitles": [
+                {
+                    "index": stream.index,
+                    # None where there is no decoder.
+                    "codec": stream.codec_context.name if stream.codec_context else "",
+                    "language": stream.language or "",
+                    "is_default": bool(stream.disposition & Disposition.default),
+                    "is_forced": bool(stream.disposition & Disposition.forced),
+                }
+                for stream in container.streams.subtitles[:MAX_SUBTITLE_STREAMS]
+            ],
         }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asked import ScriptedTeacher, ask_about
 from plain_scene import plain_scene
 
 from schemas.case import Scene
@@ -17,57 +18,50 @@ from schemas.task import Origin
 from transforms.annotate import teachers
 from transforms.annotate.propose import Proposer, TaskMaker
 from transforms.annotate.tasks import TaskSettings
-from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
+from transforms.annotate.teacher import Request, TeacherKind, TeacherSettings
 from transforms.memo import MemoStore
-from transforms.video.shots import ShotSettings
+from transforms.outcome import Outcome
 
-GOOD = {"kind": "count", "question": "How many cups fall down?", "answer": "3"}
-OTHER = {"kind": "free_text", "question": "What falls down?", "answer": "a cup"}
+GOOD = {"kind": "count", "question": "How many cups fall down?", "answer": "3",
+        "evidence": [[0.0, 2.0]]}  # fmt: skip
+OTHER = {"kind": "free_text", "question": "What falls down?", "answer": "a cup",
+         "evidence": [[0.0, 2.0]]}  # fmt: skip
 BAD = {"kind": "count", "question": "How many cups fall at 3.2 s?", "answer": "3"}
-
-
-class ScriptedTeacher:
-    """Answers by the name of the clip's video; what it has no words for is an error."""
-
-    def __init__(self, settings: TeacherSettings, replies: dict[str, str]) -> None:
-        self.settings = settings
-        self.replies = replies
-        self.requests: list[Request] = []
-
-    def version(self) -> str:
-        return "1"
-
-    def open(self) -> None:
-        """Nothing to load."""
-
-    def ask(self, requests: Sequence[Request]) -> Iterable[Reply]:
-        self.requests += requests
-        for request in reversed(requests):
-            text = self.replies.get(request.scene.video.source.uri, "")
-            yield Reply(request_id=request.id, text=text, error="" if text else "no words")
 
 
 def tasks_text(*tasks: dict[str, Any]) -> str:
     return json.dumps({"tasks": tasks})
 
 
+Fixture = tuple[Callable[[Sequence[Scene]], Outcome[Any]], TaskMaker, dict[str, str], list[Request]]
+
+
 @pytest.fixture
-def proposer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Proposer, dict[str, str], list[Request]]:
+def proposer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fixture:
     settings = TeacherSettings(kind=TeacherKind.OPENAI, model="m")
-    teacher = ScriptedTeacher(settings, {})
+    replies: dict[str, str] = {}
+
+    def by_video(request: Request) -> str:
+        """Answers by the name of the clip's video."""
+        assert request.scene is not None
+        return replies.get(request.scene.video.source.uri, "")
+
+    teacher = ScriptedTeacher(settings, by_video)
     monkeypatch.setattr(teachers, "make_teacher", lambda *_: teacher)
     store = MemoStore(str(tmp_path / "store"))
-    leg = Proposer(settings, TaskSettings(per_clip=3), ShotSettings(), 0, store)
-    return leg, teacher.replies, teacher.requests
+    asker = Proposer(settings.kind, TaskSettings(per_clip=3), 0)
 
+    def leg(scenes: Sequence[Scene]) -> Outcome[Any]:
+        return ask_about(
+            asker, scenes, settings, store, stage=Stage.PROPOSE,
+            named=lambda scene: (scene.clip.id, scene.video.id),
+        )  # fmt: skip
 
-Fixture = tuple[Proposer, dict[str, str], list[Request]]
+    return leg, TaskMaker(asker), replies, teacher.requests
 
 
 def test_each_scene_comes_out_or_is_rejected(proposer: Fixture) -> None:
-    leg, replies, requests = proposer
+    leg, _, replies, requests = proposer
     scenes = [plain_scene(number) for number in range(4)]
     replies["v0.mp4"] = tasks_text(GOOD)
     replies["v1.mp4"] = "I would rather not."
@@ -86,7 +80,7 @@ def test_each_scene_comes_out_or_is_rejected(proposer: Fixture) -> None:
 
 
 def test_a_video_with_questions_is_not_asked_about(proposer: Fixture) -> None:
-    leg, _, requests = proposer
+    leg, maker, _, requests = proposer
     questions = [
         GivenQuestion(question="How many?", answer="3", answer_kind="count"),
         GivenQuestion(question="When?", spans=((3.0, 99.0),)),
@@ -95,7 +89,7 @@ def test_a_video_with_questions_is_not_asked_about(proposer: Fixture) -> None:
     outcome = leg([plain_scene(questions=questions)])
     assert requests == []
     [proposals] = outcome.outputs
-    made = TaskMaker(leg)(proposals)
+    made = maker(proposals)
     assert made.entered == 3
     [case] = made.outputs
     assert case.task.origin is Origin.GIVEN
@@ -107,10 +101,10 @@ def test_a_video_with_questions_is_not_asked_about(proposer: Fixture) -> None:
 
 
 def make(proposer: Fixture, scene: Scene, text: str) -> Any:
-    leg, replies, _ = proposer
+    leg, maker, replies, _ = proposer
     replies[scene.video.source.uri] = text
     [proposals] = leg([scene]).outputs
-    return TaskMaker(leg)(proposals)
+    return maker(proposals)
 
 
 def test_bad_and_repeated_questions_cost_only_themselves(proposer: Fixture) -> None:
@@ -133,7 +127,7 @@ def test_more_questions_than_wanted_are_not_taken(proposer: Fixture) -> None:
 
 
 def test_a_model_cannot_smuggle_in_how_it_is_measured(proposer: Fixture) -> None:
-    leg, replies, _ = proposer
+    leg, _, replies, _ = proposer
     replies["v0.mp4"] = tasks_text(GOOD | {"spec": {"family": "cut_count"}})
     outcome = leg([plain_scene()])
     assert outcome.outputs == []

@@ -13,7 +13,7 @@ from schemas.case import Scene
 from schemas.rejection import Reason, Rejected
 from schemas.rewards import REWARD_FOR_KIND, grade
 from schemas.source import GivenQuestion
-from schemas.task import OPTION_LETTERS, Answer, Origin, Task, TaskKind
+from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, Answer, Origin, Task, TaskKind
 from transforms.annotate.replies import MeasuredTask, ProposedTask
 from transforms.annotate.tasks import (
     ANSWER_FORMS,
@@ -39,9 +39,14 @@ def proposal(kind: TaskKind = TaskKind.MCQ, **fields: Any) -> ProposedTask:
         TaskKind.NUMBER: {"answer": "12.5", "tolerance": 0.5},
         TaskKind.TEMPORAL_GROUNDING: {"answer": "3.2 to 7.75"},
         TaskKind.FREE_TEXT: {"answer": "a red cup"},
+        TaskKind.SPATIAL_GROUNDING: {"answer": "[0.1, 0.2, 0.3, 0.4]"},
+        TaskKind.SPATIO_TEMPORAL_GROUNDING: {
+            "answer": '{"time": [2.5, 4.8], "boxes": {"3": [0.1, 0.2, 0.3, 0.6]}}'
+        },
     }
-    question = fields.pop("question", "What falls from the table?")
-    return ProposedTask(kind=kind, question=question, **(usual[kind] | fields))
+    usual |= dict.fromkeys((TaskKind.CAUSAL, TaskKind.NEXT_EVENT), usual[TaskKind.MCQ])
+    common = {"question": "What falls from the table?", "evidence": ((1.0, 2.0),)}
+    return ProposedTask(kind=kind, **(common | usual[kind] | fields))
 
 
 def refusal(proposed: ProposedTask | GivenQuestion, scene: Scene = SCENE) -> str:
@@ -262,10 +267,9 @@ def test_shuffling_keeps_the_answer(
     letters = list(OPTION_LETTERS[: len(options)])
     order = data.draw(st.permutations(letters))
     wanted = {
-        TaskKind.MCQ: order[:1],
         TaskKind.MULTI_CHOICE: sorted(order[: max(1, len(order) // 2)]),
         TaskKind.ORDERING: order,
-    }[kind]
+    }.get(kind, order[:1])
     proposed = proposal(kind, options=tuple(options), answer=",".join(wanted))
     task = proposed_task(proposed, SCENE, seed)
     assert sorted(task.options) == sorted(options)
@@ -275,7 +279,7 @@ def test_shuffling_keeps_the_answer(
         assert gold_of(task).text.split(",") == sorted(gold_of(task).text.split(","))
     else:
         assert chosen(task) == meant
-    if kind is TaskKind.MCQ:
+    if kind in ONE_CHOICE_KINDS:
         assert task.options[gold_of(task).option_index] == meant[0]
     assert task == proposed_task(proposed, SCENE, seed)
 

@@ -8,10 +8,11 @@ from schemas.case import Attempt, Case, Scene
 from schemas.clip import Clip, Measures, Media, ShotType
 from schemas.rollout import Box, Rollout, Segment, TeacherFacts
 from schemas.source import Source
-from schemas.task import Origin, Task, TaskKind
+from schemas.task import CHOICE_KINDS, Origin, Task, TaskKind
 from schemas.verdict import check, judge
 from schemas.video import Decoded, Probe, Video
 from transforms.annotate.tasks import make_answer
+from transforms.verify.checks import answer_check
 
 OPTIONS = ("zebra", "walrus", "falcon")
 PROBE = Probe(
@@ -32,7 +33,13 @@ GOLD: dict[TaskKind, str] = {
     TaskKind.NUMBER: "2.5",
     TaskKind.ORDERING: "B,A,C",
     TaskKind.TEMPORAL_GROUNDING: "2.00 to 4.00",
+    TaskKind.SPATIAL_GROUNDING: "[0.1,0.2,0.5,0.6]",
+    TaskKind.SPATIO_TEMPORAL_GROUNDING: (
+        '{"boxes":{"2":[0.1,0.2,0.5,0.6],"3":[0.2,0.2,0.6,0.6]},"time":[2.0,4.0]}'
+    ),
     TaskKind.FREE_TEXT: "a red cup",
+    TaskKind.CAUSAL: "C",
+    TaskKind.NEXT_EVENT: "C",
 }
 
 
@@ -64,8 +71,7 @@ def make_task(
     origin: Origin = Origin.PROPOSED,
     spec_json: str = "{}",
 ) -> Task:
-    choice = kind in (TaskKind.MCQ, TaskKind.MULTI_CHOICE, TaskKind.ORDERING)
-    options = OPTIONS if choice else ()
+    options = OPTIONS if kind in CHOICE_KINDS else ()
     tolerance = 0.25 if kind is TaskKind.NUMBER else -1.0
     return Task(
         clip_id=scene.clip.id,
@@ -104,7 +110,7 @@ def make_attempt(
         ),
         raw_reply="raw",
     )  # fmt: skip
-    suffix = {TaskKind.TEMPORAL_GROUNDING: "_iou", TaskKind.FREE_TEXT: "_text"}.get(task.kind, "")
+    suffix = answer_check(task.kind).removeprefix("answer")
     threshold = {"_iou": 0.7, "_text": 0.5}.get(suffix, 1.0)
     known = {"format": 1.0, "spans_inside": 1.0, "cited_times": 1.0, "ends_in_answer": 1.0}
     known["answer" + suffix] = threshold

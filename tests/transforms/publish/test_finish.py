@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schemas.rewards
-from schemas.rejection import UNITS, Reason, Rejection, Stage
+from schemas.rejection import OPTIONAL, UNITS, Reason, Rejection, Stage
+from schemas.usage import Usage
 from transforms.publish.finish import ConservationError, RunFacts, finish_dataset, make_funnel
 from transforms.publish.manifest import FILES, MANIFEST_FILE
 
@@ -21,11 +22,14 @@ ENTERED = {
     Stage.SEGMENT: 9,
     Stage.SELECT: 8,
     Stage.CUT: 7,
+    Stage.TRANSCRIBE: 7,
+    Stage.CONSTRUCT: 5,
+    Stage.DESCRIBE: 7,
     Stage.PROPOSE: 7,
     Stage.TASK: 20,
     Stage.ANSWER: 72,
     Stage.VERIFY: 71,
-    Stage.ROUTE: 18,
+    Stage.ROUTE: 22,
 }
 OUT = {
     Stage.INGEST: 5,
@@ -33,11 +37,14 @@ OUT = {
     Stage.SEGMENT: 8,
     Stage.SELECT: 7,
     Stage.CUT: 7,
+    Stage.TRANSCRIBE: 7,
+    Stage.CONSTRUCT: 4,
+    Stage.DESCRIBE: 7,
     Stage.PROPOSE: 6,
     Stage.TASK: 18,
     Stage.ANSWER: 71,
     Stage.VERIFY: 60,
-    Stage.ROUTE: 17,
+    Stage.ROUTE: 21,
 }
 
 
@@ -58,7 +65,20 @@ def test_a_ledger_that_balances_becomes_the_funnel() -> None:
 
 
 def test_a_run_without_input_balances() -> None:
-    assert [line.in_ for line in make_funnel({}, {}, [])] == [0] * len(Stage)
+    funnel = make_funnel({}, {}, [])
+    assert [line.in_ for line in funnel] == [0] * len(funnel)
+    assert [line.stage for line in funnel] == [stage for stage in Stage if stage not in OPTIONAL]
+
+
+def test_a_stage_that_is_left_out_is_passed_by() -> None:
+    entered = {stage: count for stage, count in ENTERED.items() if stage not in OPTIONAL}
+    out = {stage: count for stage, count in OUT.items() if stage not in OPTIONAL}
+    entered[Stage.ROUTE], out[Stage.ROUTE] = 18, 17
+    several = [one for one in rejections() if one.stage is not Stage.CONSTRUCT]
+    funnel = make_funnel(entered, out, several)
+    assert {line.stage for line in funnel} == set(entered)
+    with pytest.raises(ConservationError, match="route: in 22 is not the 18"):
+        make_funnel(entered | {Stage.ROUTE: 22}, out | {Stage.ROUTE: 21}, several)
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -82,7 +102,8 @@ def test_a_rejection_lost_or_doubled_is_noticed(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("stage", "unit"),
     [(Stage.DECODE, "videos"), (Stage.SELECT, "clips"), (Stage.CUT, "clips"),
-     (Stage.PROPOSE, "clips"), (Stage.VERIFY, "rollouts"), (Stage.ROUTE, "tasks")],
+     (Stage.DESCRIBE, "clips"), (Stage.PROPOSE, "clips"), (Stage.VERIFY, "rollouts"),
+     (Stage.ROUTE, "tasks")],
 )  # fmt: skip
 def test_what_vanishes_between_stages_is_noticed(stage: Stage, unit: str) -> None:
     """The stage itself balances, but it does not get what the stage before gave."""
@@ -104,6 +125,12 @@ def test_only_a_ledger_that_balances_passes(changes: dict[Stage, int]) -> None:
             make_funnel(entered, OUT, rejections())
 
 
+USED = {
+    "propose": Usage(replies=7, prompt_tokens=7_000, completion_tokens=700),
+    "answer": Usage(replies=72, prompt_tokens=72_000, completion_tokens=14_400),
+}
+
+
 def facts(folder: str) -> RunFacts:
     return RunFacts(
         proofreel_version="0.1.0",
@@ -112,6 +139,7 @@ def facts(folder: str) -> RunFacts:
         versions={"ffmpeg": "7.0"},
         prompts={},
         notes=("weights are random",),
+        prices=(2.0, 10.0),
     )
 
 
@@ -120,7 +148,7 @@ def finish(folder: Path, seed: int) -> dict[str, bytes]:
     several = rejections()
     random.Random(seed).shuffle(several)
     funnel = make_funnel(ENTERED, OUT, several)
-    finish_dataset(folder, facts(str(folder)), funnel, [], [], [], several)
+    finish_dataset(folder, facts(str(folder)), funnel, [], [], [], several, USED)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -133,5 +161,7 @@ def test_everything_beside_the_shards_is_written_the_same_every_time(tmp_path: P
     manifest = json.loads(one[MANIFEST_FILE])
     assert manifest["config"]["features"]["pretrained"] == "weights.pt"
     assert manifest["notes"] == ["weights are random"]
+    assert manifest["usage"]["answer"]["completion_tokens"] == 14_400
+    assert manifest["cost"] == 0.309, "79,000 x 2 + 15,100 x 10, per million"
     assert set(manifest["files"]) == set(FILES)
     assert str(tmp_path).encode() not in b"".join(one.values())

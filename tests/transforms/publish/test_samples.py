@@ -11,6 +11,7 @@ import pytest
 from case_helpers import GOLD, OPTIONS, make_attempt, make_case, make_scene, make_task
 
 from schemas.case import Case
+from schemas.description import Caption, Description
 from schemas.rewards import grade, parse_response
 from schemas.sample import Sample
 from schemas.task import Origin, TaskKind
@@ -19,7 +20,7 @@ from transforms.publish.planning import KEY_PATTERN
 from transforms.publish.routing import PublishSettings, routes
 from transforms.publish.samples import make_sample
 from transforms.publish.stage import Router
-from transforms.verify.checks import VerifySettings
+from transforms.verify.checks import VerifySettings, answer_check
 
 SETTINGS = VerifySettings(samples=4)
 THRESHOLDS = SETTINGS.thresholds.model_dump(mode="json")
@@ -30,7 +31,11 @@ WRONG = {
     TaskKind.NUMBER: "7",
     TaskKind.ORDERING: "A,B,C",
     TaskKind.TEMPORAL_GROUNDING: "6.00 to 7.00",
+    TaskKind.SPATIAL_GROUNDING: "[0.5,0.2,0.9,0.6]",
+    TaskKind.SPATIO_TEMPORAL_GROUNDING: '{"boxes":{"6":[0.1,0.2,0.5,0.6]},"time":[6.0,7.0]}',
     TaskKind.FREE_TEXT: "two blue hats",
+    TaskKind.CAUSAL: "A",
+    TaskKind.NEXT_EVENT: "A",
 }
 
 
@@ -39,8 +44,7 @@ def mixed_case(kind: TaskKind, *, measured: bool = False, **source: Any) -> Case
     scene = make_scene(**source)
     spec_json = '{"family":"cut_count"}' if measured else "{}"
     task = make_task(scene, kind, spec_json=spec_json)
-    suffix = {TaskKind.TEMPORAL_GROUNDING: "_iou", TaskKind.FREE_TEXT: "_text"}.get(kind, "")
-    failed = (f"answer{suffix}",)
+    failed = (answer_check(kind),)
     return make_case(
         task,
         scene,
@@ -238,6 +242,23 @@ def test_boxes_and_segments_are_published_with_their_medium() -> None:
         ("it", 1.0, (0.1, 0.2, 0.3, 0.4))
     ]
     assert {one.media_id for one in [*grounding.boxes, *grounding.segments]} == {"clip"}
+
+
+def test_the_captions_of_the_clip_are_published_in_its_own_time() -> None:
+    case = mixed_case(TaskKind.MCQ)
+    assert "captions" not in json.loads(samples_of(case)["sft"].extra_json)
+    captions = (
+        Caption(start_s=0.0, end_s=3.5, text="A dog sits."),
+        Caption(start_s=3.5, end_s=8.0, text="It runs."),
+    )
+    told = Description(captions=captions, event="A dog's day.", story="Dogs.", error="story: no")
+    scene = case.scene.model_copy(update={"description": told})
+    for sample in samples_of(case.model_copy(update={"scene": scene})).values():
+        extra = json.loads(sample.extra_json)
+        assert [Caption(**one) for one in extra["captions"]] == list(captions)
+        # What is said of the rest of the video is nothing that this clip shows.
+        assert "A dog's day." not in sample.to_json()
+        assert list(sample_faults(sample, THRESHOLDS)) == []
 
 
 def test_the_router_keeps_the_samples_of_a_video_together() -> None:

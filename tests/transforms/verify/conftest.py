@@ -10,9 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from asked import ask_about
 from numpy.typing import NDArray
 
 from schemas.case import Case, Scene
+from schemas.rejection import Stage
 from schemas.source import Source, location
 from schemas.task import TaskKind
 from transforms.annotate.propose import Proposer, TaskMaker
@@ -138,15 +140,18 @@ class Studio:
         planned = Segmenter(shots, self.store)(footage).outputs
         return list(Cutter(CutSettings(preset="ultrafast"), self.store)(planned).outputs)
 
-    def proposer(self, shots: ShotSettings | None = None) -> Proposer:
+    def proposer(self) -> Proposer:
         mix = dict.fromkeys(TaskKind, 1.0)
         tasks = TaskSettings(per_clip=32, mix=mix)
-        return Proposer(self.teacher, tasks, shots or ShotSettings(), 0, self.store)
+        return Proposer(self.teacher.kind, tasks, 0)
 
     def tasks(self, scenes: list[Scene], shots: ShotSettings | None = None) -> list[Case]:
         """All that the measuring teacher asks about the scenes."""
-        proposer = self.proposer(shots)
-        proposed = proposer(scenes)
+        proposer = self.proposer()
+        proposed = ask_about(
+            proposer, scenes, self.teacher, self.store, stage=Stage.PROPOSE, shots=shots,
+            named=lambda scene: (scene.clip.id, scene.video.id),
+        )  # fmt: skip
         assert not proposed.rejections
         made = [TaskMaker(proposer)(proposals) for proposals in proposed.outputs]
         assert not [rejection for outcome in made for rejection in outcome.rejections]
@@ -156,8 +161,10 @@ class Studio:
         self, cases: list[Case], number: int, shots: ShotSettings | None = None
     ) -> list[Case]:
         """One round of answering and verifying; the ledger of each leg is checked."""
-        answerer = Answerer(self.teacher, shots or ShotSettings(), 0, number, self.store)
-        answered = answerer(cases)
+        answered = ask_about(
+            Answerer(self.teacher, 0, number), cases, self.teacher, self.store, shots=shots,
+            stage=Stage.ANSWER, named=lambda case: (case.task.id, case.task.clip_id),
+        )  # fmt: skip
         rollouts = sum(len(one.rollouts) for one in answered.outputs)
         assert answered.entered == rollouts + len(answered.rejections)
         done = []

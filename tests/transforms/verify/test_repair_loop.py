@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asked import ScriptedTeacher, ask_about
 
 from schemas.case import Case, Scene
 from schemas.rejection import Reason, Stage
 from schemas.task import Origin, Task, TaskKind
 from transforms.annotate import teachers
 from transforms.annotate.tasks import make_answer
-from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
+from transforms.annotate.teacher import Request, TeacherKind, TeacherSettings
 from transforms.memo import MemoStore
 from transforms.publish.routing import pass_rate, routes
 from transforms.publish.samples import make_sample
 from transforms.verify.checks import Thresholds, VerifySettings
 from transforms.verify.loop import Answerer, Verifier
-from transforms.video.shots import ShotSettings
 
 OPTIONS = ("zebra", "walrus", "falcon")
 GOLD = "C"
 Script = Callable[[Request], str]
-
-
-class ScriptedTeacher:
-    """Stands for a model: its replies follow a script, and it remembers what it was asked."""
-
-    def __init__(self, settings: TeacherSettings, script: Script) -> None:
-        self.settings = settings
-        self.script = script
-        self.requests: list[Request] = []
-
-    def version(self) -> str:
-        return "1"
-
-    def open(self) -> None:
-        """Nothing to load."""
-
-    def ask(self, requests: Sequence[Request]) -> Iterable[Reply]:
-        self.requests += requests
-        for request in reversed(requests):
-            text = self.script(request)
-            yield Reply(request_id=request.id, text=text, error="" if text else "busy")
 
 
 def said(answer: str, **fields: Any) -> str:
@@ -70,8 +49,10 @@ class Loop:
     def run(self, *cases: Case) -> list[Case]:
         several = list(cases)
         for number in range(self.verify.repair_rounds + 1):
-            answerer = Answerer(self.settings, ShotSettings(), 0, number, self.store)
-            answered = answerer(several)
+            answered = ask_about(
+                Answerer(self.settings, 0, number), several, self.settings, self.store,
+                stage=Stage.ANSWER, named=lambda case: (case.task.id, case.task.clip_id),
+            )  # fmt: skip
             self.rejections += answered.rejections
             outcomes = [Verifier(self.verify, self.store)(one) for one in answered.outputs]
             self.rejections += [one for outcome in outcomes for one in outcome.rejections]

@@ -1,0 +1,342 @@
+"""How much a run would ask of its teacher: requests, tokens, what of them is in the store already.
+
+What an earlier run left is counted exactly, by asking the same askers as the pipeline does and
+giving them the stored replies. The rest is reckoned from the lengths of the videos.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from pipelines.config import Config
+from pipelines.preflight import told_as
+from pipelines.prompt_tokens import count_prompt
+from pipelines.survey import LookUpStore, NotInStore, Survey, Unseen
+from pipelines.typical import (
+    describe_request,
+    propose_request,
+    solve_request,
+    summarize_request,
+    typical_scene,
+    unseen_frames,
+)
+from schemas.case import Case, Scene
+from schemas.rejection import Rejected
+from transforms.annotate.asker import Answered, Asker, Replies, gather
+from transforms.annotate.constructed import Constructor
+from transforms.annotate.conversation import compose
+from transforms.annotate.describe import ClipDescriber, Levels, VideoNarrator
+from transforms.annotate.prompts import load_templates
+from transforms.annotate.propose import Proposer, TaskMaker
+from transforms.annotate.teacher import Reply, Request, TeacherKind
+from transforms.annotate.teachers import stored_replies
+from transforms.memo import MemoStore
+from transforms.verify.loop import Answerer, Verifier
+
+DESCRIBE, SUMMARIZE, PROPOSE, SOLVE, REPAIR = KINDS = (
+    *("describe", "summarize", "propose", "solve", "repair"),
+)
+"""What is asked, in the order of the way."""
+NOT_ASKED = "not asked yet"
+USUAL_SIZE_PX = (1280, 720)
+CRITIQUE = ("The answer is not the one that most attempts agree on.",)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Requests of one kind."""
+
+    kind: str
+    requests: int
+    stored: int
+    prompt_tokens: float
+    """Of one request."""
+    completion_tokens: float
+    """Of one reply."""
+    measured: bool
+    """Whether the tokens are those of replies that there are; else the prompt's are reckoned, and
+    the reply is taken to be as long as it may be."""
+
+    @property
+    def missing(self) -> int:
+        """Requests that a run would ask."""
+        return self.requests - self.stored
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would ask. `repair` is at most: attempts that pass are not tried again."""
+
+    lines: tuple[Line, ...]
+    clips: int
+    known_clips: int
+    clips_from: str
+    tasks: int
+    refused: int
+
+    def tokens(self, *, repair: bool) -> tuple[float, float]:
+        """Prompt and completion tokens of what is to be asked."""
+        lines = [line for line in self.lines if repair or line.kind != REPAIR]
+        return (
+            sum(line.missing * line.prompt_tokens for line in lines),
+            sum(line.missing * line.completion_tokens for line in lines),
+        )
+
+    def missing(self, *, repair: bool) -> int:
+        """Requests that are to be asked."""
+        return sum(line.missing for line in self.lines if repair or line.kind != REPAIR)
+
+
+def estimate(found: Survey, out: Path, config: Config) -> Estimate:
+    """What a run over these inputs would ask."""
+    book = _Book(config, LookUpStore(str(out / "work" / "memo")))
+    known = _walk(found.scenes, book)
+    length_s, clips_from = _clip_length(found, config)
+    reckoned = _reckon(found.unseen, known, config, length_s)
+    scale = 1 / found.share
+    if scale > 1:
+        clips_from = f"{clips_from}, and {found.share:.1%} of the inputs were looked at"
+    lines = []
+    for kind in KINDS:
+        requests = round((known.asked[kind] + reckoned.asked[kind]) * scale)
+        stored = round(known.stored[kind] * scale)
+        if requests:
+            lines.append(book.line(kind, requests, stored, found, length_s))
+    known_clips = round(len(found.scenes) * scale)
+    return Estimate(
+        lines=tuple(lines),
+        clips=known_clips + round(reckoned.clips * scale),
+        known_clips=known_clips,
+        clips_from=clips_from,
+        tasks=round((known.tasks + reckoned.tasks) * scale),
+        refused=round(found.refused * scale),
+    )
+
+
+# What is known -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Tally:
+    asked: Counter[str] = field(default_factory=Counter)
+    stored: Counter[str] = field(default_factory=Counter)
+    clips: int = 0
+    tasks: int = 0
+    waiting_clips: int = 0
+    """Clips that no questions are proposed about yet."""
+    waiting_constructed: int = 0
+    per_clip: float = -1.0
+    """Tasks that come of a clip on average; -1 = not known."""
+
+
+@dataclass
+class _Book:
+    """Stands in for the teacher: gives the stored replies, and counts."""
+
+    config: Config
+    store: LookUpStore
+    asked: Counter[str] = field(default_factory=Counter)
+    stored: Counter[str] = field(default_factory=Counter)
+    tokens: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def ask(self, kind: str, requests: Sequence[Request]) -> Replies:
+        config = self.config
+        # A plain store: that a reply is not there is what is to be found out.
+        store = MemoStore(self.store.root)
+        found = stored_replies(config.teacher, store, config.shots, requests)
+        self.asked[kind] += len({one.id for one in requests})
+        self.stored[kind] += len(found)
+        self.tokens.setdefault(kind, []).extend(
+            (reply.prompt_tokens, reply.completion_tokens)
+            for reply in found.values()
+            if min(reply.prompt_tokens, reply.completion_tokens) >= 0 and not reply.error
+        )
+        lacking = {one.id: Reply(request_id=one.id, error=NOT_ASKED) for one in requests}
+        return lacking | found
+
+    def gather(self, kind: str, asker: Asker, subjects: Sequence[object]) -> list[Answered]:
+        return gather(asker, subjects, partial(self.ask, kind))
+
+    def line(self, kind: str, requests: int, stored: int, found: Survey, length_s: float) -> Line:
+        settings = self.config.teacher
+        if settings.kind is TeacherKind.MEASURE:
+            return Line(kind, requests, stored, 0.0, 0.0, measured=True)
+        tokens = self.tokens.get(kind) or (self.tokens.get(SOLVE) if kind == REPAIR else None)
+        if tokens:
+            prompts, completions = zip(*tokens, strict=True)
+            means = sum(prompts) / len(prompts), sum(completions) / len(completions)
+            return Line(kind, requests, stored, *means, measured=True)
+        prompt = _typical_prompt(kind, found, length_s, self.config, MemoStore(self.store.root))
+        return Line(kind, requests, stored, prompt, settings.max_tokens, measured=False)
+
+
+def _walk(scenes: Sequence[Scene], book: _Book) -> _Tally:
+    """Count what is asked about clips that there are, as far as the stored replies lead."""
+    config = book.config
+    tally = _Tally(asked=book.asked, stored=book.stored, clips=len(scenes))
+    described = _describe(scenes, book)
+    proposer = Proposer(config.teacher.kind, config.tasks, config.seed)
+    maker = TaskMaker(proposer)
+    cases: list[Case] = []
+    asked_clips = proposed = 0
+    for answered in book.gather(PROPOSE, proposer, described):
+        if not_asked(answered):
+            tally.waiting_clips += 1
+            continue
+        try:
+            made = [
+                one for p in proposer.read(*_both(answered)).outputs for one in maker(p).outputs
+            ]
+        except Rejected:
+            made = []
+        if answered.replies:
+            asked_clips += 1
+            proposed += len(made)
+        cases += made
+    tally.per_clip = proposed / asked_clips if asked_clips else -1.0
+    if config.constructed.wanted:
+        constructor = Constructor(config.constructed, config.seed, book.store, config.cut)
+        for scene in scenes:
+            try:
+                cases += constructor(scene).outputs
+            except NotInStore:
+                tally.waiting_constructed += config.constructed.wanted
+    tally.tasks = len(cases)
+    _solve(cases, book)
+    return tally
+
+
+def not_asked(answered: Answered) -> bool:
+    """Whether a reply that is needed is not there yet."""
+    return any(reply.error == NOT_ASKED for reply in answered.replies.values())
+
+
+def _both(answered: Answered) -> tuple[Scene, Replies]:
+    return answered.subject, answered.replies
+
+
+def _describe(scenes: Sequence[Scene], book: _Book) -> list[Scene]:
+    config = book.config
+    if config.describe.levels is Levels.NONE:
+        return list(scenes)
+    describer = ClipDescriber(config.describe, config.seed)
+    answers = book.gather(DESCRIBE, describer, scenes)
+    open_videos = {one.subject.video.id for one in answers if not_asked(one)}
+    described = [one for answered in answers for one in describer.read(*_both(answered)).outputs]
+    if config.describe.levels is not Levels.VIDEO:
+        return described
+    narrator = VideoNarrator(config.describe, config.seed)
+    told: list[Scene] = []
+    for video_id, several in groupby(described, key=lambda scene: scene.video.id):
+        clips = sorted(several, key=lambda scene: scene.clip.start_frame)
+        if video_id in open_videos:
+            duration_s = clips[0].decoded.duration_s
+            book.asked[SUMMARIZE] += _summaries(duration_s, len(clips), config)
+            told += clips
+        else:
+            [answered] = book.gather(SUMMARIZE, narrator, [clips])
+            told += narrator.read(clips, answered.replies).outputs
+    return told
+
+
+def _solve(cases: Sequence[Case], book: _Book) -> None:
+    """Count the rounds; where a round is not answered, all that may follow from it."""
+    config = book.config
+    rounds = config.verify.repair_rounds
+    verifier = Verifier(config.verify, book.store)
+    for number in range(rounds + 1):
+        answerer = Answerer(config.teacher, config.seed, number)
+        following: list[Case] = []
+        for answered in book.gather(SOLVE if number == 0 else REPAIR, answerer, cases):
+            open_rollouts = len(answerer.first_requests(answered.subject))
+            if not not_asked(answered):
+                try:
+                    for one in answerer.read(answered.subject, answered.replies).outputs:
+                        following += verifier(one).outputs
+                except NotInStore:
+                    pass
+                else:
+                    continue
+            book.asked[REPAIR] += open_rollouts * (rounds - number)
+        cases = following
+
+
+# What is reckoned --------------------------------------------------------------------------------
+
+
+def _clip_length(found: Survey, config: Config) -> tuple[float, str]:
+    """How long a clip of a video that nobody has cut is taken to be, and where from."""
+    if found.scenes:
+        lengths = [scene.clip.duration_s for scene in found.scenes]
+        mean_s = sum(lengths) / len(lengths)
+        return mean_s, f"reckoned with the mean length of the {len(lengths)} clips that there are"
+    longest_s = config.shots.max_clip_s
+    return (
+        longest_s,
+        f"reckoned from the lengths of the videos and shots.max_clip_s = {longest_s:g}",
+    )
+
+
+def _summaries(duration_s: float, clips: int, config: Config) -> int:
+    if config.describe.levels is not Levels.VIDEO or clips < 2:
+        return 0
+    events = min(max(round(duration_s / config.describe.event_s), 1), clips)
+    return events + (events > 1)
+
+
+def _reckon(unseen: Sequence[Unseen], known: _Tally, config: Config, length_s: float) -> _Tally:
+    """What is asked about clips that are not there yet."""
+    tally = _Tally()
+    # Known clips without questions are like new ones, but for their description.
+    new = known.waiting_clips
+    given = 0
+    for video in unseen:
+        clips = 1 if video.questions else max(math.ceil(video.duration_s / length_s - 1e-6), 1)
+        tally.clips += clips
+        given += video.questions
+        if not video.questions:
+            new += clips
+            tally.asked[PROPOSE] += clips
+            if config.describe.levels is not Levels.NONE:
+                tally.asked[DESCRIBE] += clips
+            tally.asked[SUMMARIZE] += _summaries(video.duration_s, clips, config)
+    each = config.tasks.per_clip if known.per_clip < 0 else known.per_clip
+    asked_about = round(new * each) + given
+    constructed = known.waiting_constructed + tally.clips * config.constructed.wanted
+    tally.tasks = asked_about + constructed
+    if config.teacher.kind is not TeacherKind.MEASURE:
+        asked_about += constructed
+    tally.asked[SOLVE] = asked_about * config.teacher.samples
+    tally.asked[REPAIR] = tally.asked[SOLVE] * config.verify.repair_rounds
+    return tally
+
+
+def _typical_prompt(
+    kind: str, found: Survey, length_s: float, config: Config, store: MemoStore
+) -> float:
+    """About how many tokens a prompt of this kind takes."""
+    settings = config.teacher
+    size = USUAL_SIZE_PX
+    if found.unseen:
+        size = found.unseen[0].width_px, found.unseen[0].height_px
+    if found.scenes:
+        size = found.scenes[0].media.width_px, found.scenes[0].media.height_px
+    scene = typical_scene(min(length_s, config.shots.max_clip_s), *size)
+    request = {
+        DESCRIBE: lambda: describe_request(scene),
+        SUMMARIZE: lambda: summarize_request(
+            scene, max(round(config.describe.event_s / scene.media.duration_s), 1)
+        ),
+        PROPOSE: lambda: propose_request(scene, config),
+        SOLVE: lambda: solve_request(scene),
+        REPAIR: lambda: solve_request(scene, CRITIQUE),
+    }[kind]()
+    templates = load_templates(settings.prompts)
+    said = compose(request, templates, settings, lambda one, at: unseen_frames(one, settings, at))
+    return float(count_prompt(said, told_as(settings, store).family).total)

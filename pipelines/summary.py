@@ -1,0 +1,134 @@
+"""What a person is told when a run is done: what there is, what it took, why the rest is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.display import usage_of
+from pipelines.records import find_record
+from schemas.base import ID_HEX_CHARS
+from schemas.case import Case, Footage
+from schemas.clip import Clip
+from schemas.rejection import OPTIONAL
+from schemas.usage import Usage
+from transforms.progress import Replied
+from transforms.publish.manifest import REJECTED_FILE, FunnelStage, Manifest
+
+_ID = re.compile(rf"([vctr][0-9a-f]{{{ID_HEX_CHARS}}})(-[qk][0-9]+)?")
+"""An id of ours; what was not made yet is named after its clip, with a number."""
+
+
+def print_summary(
+    console: Console,
+    manifest: Manifest,
+    folder: Path,
+    replied: Replied,
+    prices: tuple[float, float],
+) -> None:
+    """Where the dataset is, what is in it, and what the teacher's replies took.
+
+    `replied` are the replies of this run, `prices` as in `ProgressDisplay`.
+    """
+    console.print(funnel_table(manifest.funnel))
+    splits: dict[str, int] = {}
+    for shard in manifest.shards:
+        split = shard.path.split("/")[0]
+        splits[split] = splits.get(split, 0) + shard.samples
+    held = ", ".join(f"{count} {split}" for split, count in splits.items()) or "no samples"
+    console.print(f"dataset: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"holds: {held} in {len(manifest.shards)} shards", highlight=False)
+    if replied.asked or replied.reused:
+        console.print(replies_line(manifest, replied, prices), highlight=False, soft_wrap=True)
+    for line in examples(folder):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def replies_line(manifest: Manifest, replied: Replied, prices: tuple[float, float]) -> str:
+    """How many replies this run asked for and how many it found, with their tokens and cost."""
+    total = sum(manifest.usage.values(), Usage())
+    said = f"teacher: {replied.asked} replies asked for, {replied.reused} found in the store"
+    if total.prompt_tokens or total.completion_tokens:
+        said += (
+            f"; {replied.prompt_tokens:,} prompt and {replied.completion_tokens:,} completion "
+            f"tokens in this run, {total.prompt_tokens:,} and {total.completion_tokens:,} in all"
+        )
+    if any(prices):
+        said += (
+            f"; cost {usage_of(replied).cost(*prices):.4g} in this run, {manifest.cost:.4g} in all"
+        )
+    return said
+
+
+def funnel_table(funnel: Sequence[FunnelStage]) -> Table:
+    """The funnel as a table for the terminal."""
+    table = Table("stage", "unit", title="funnel")
+    table.add_column("in", justify="right")
+    table.add_column("out", justify="right")
+    table.add_column("rejected")
+    for stage in funnel:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in stage.rejected.items())
+        table.add_row(str(stage.stage), stage.unit, str(stage.in_), str(stage.out), reasons)
+    return table
+
+
+def examples(dataset: Path) -> list[str]:
+    """One example for every reason that something was rejected for, with the file that it is of."""
+    return [f"{where} {why}, such as {said}" for (where, why), said in _examples(dataset).items()]
+
+
+def _examples(dataset: Path) -> dict[tuple[str, str], str]:
+    first: dict[tuple[str, str], dict[str, str]] = {}
+    for row in pq.read_table(dataset / REJECTED_FILE).to_pylist():
+        first.setdefault((row["stage"], row["reason"]), row)
+    records = dataset.parent / "work" / "records"
+    return {
+        why: f"{named(records, row['subject'], row['parent'])}: {row['detail']}"
+        for why, row in first.items()
+    }
+
+
+def named(records: Path, subject: str, parent: str) -> str:
+    """What was rejected, in words that a person knows: its file, then its id if it has one."""
+    if not _ID.fullmatch(subject):
+        return subject
+    name = file_of(records, subject) or file_of(records, parent)
+    return f"{name} ({subject})" if name else subject
+
+
+def file_of(records: Path, identity: str) -> str:
+    """The video file that a record of a finished run comes from; "" if that is not known."""
+    found = _ID.fullmatch(identity)
+    if found is None:
+        return ""
+    identity = found[1]
+    if identity[0] == "c":
+        text = find_record(records, "clip", identity)
+        identity = "" if text is None else Clip.from_json(text).video_id
+    if identity[:1] == "v":
+        text = find_record(records, "video", identity)
+        return "" if text is None else Footage.from_json(text).video.source.uri
+    if identity[:1] == "t":
+        text = find_record(records, "case", identity)
+        return "" if text is None else Case.from_json(text).scene.video.source.uri
+    return ""
+
+
+def why_empty(manifest: Manifest, dataset: Path) -> str:
+    """Why a dataset holds no sample: where nothing came out, and of what; "" if it holds some."""
+    if any(shard.samples for shard in manifest.shards):
+        return ""
+    for stage in manifest.funnel:
+        if stage.in_ and not stage.out and stage.stage not in OPTIONAL and stage.rejected:
+            reason, count = max(stage.rejected.items(), key=lambda one: one[1])
+            example = _examples(dataset)[stage.stage, reason]
+            return (
+                f"the dataset is empty: nothing came out of {stage.stage}, mostly {reason} "
+                f"({count} of {stage.in_} {stage.unit}s), such as {example}"
+            )
+    return "the dataset is empty: nothing came in that a question could be asked about"

@@ -1,0 +1,154 @@
+"""How the teacher stands in a Beam pipeline: a RunInference handler, and the leg around it.
+
+An example is a subject (a scene, a video, a case); what is asked about it is its own, so every
+element has its own parameters. The prediction is the subject with its replies. A request that
+fails is the failure of that request, never of its batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+
+from schemas.base import content_hash
+from schemas.rejection import Stage
+from schemas.usage import Usage
+from transforms.annotate.asker import Answered, Asker, Replies, gather
+from transforms.annotate.teacher import Reply, Request, TeacherSettings
+from transforms.annotate.teachers import ask_stored
+from transforms.legs import OUT, REJECTED, TALLY, Leg
+from transforms.memo import MemoStore
+from transforms.outcome import Outcome, StopRunError, Subject, is_fatal
+from transforms.progress import ProgressLog
+from transforms.video.shots import ShotSettings
+
+LOG = logging.getLogger(__name__)
+MAX_ERROR_CHARS = 500
+
+
+@dataclass(frozen=True)
+class StoredTeacher:
+    """The teacher with the store of its replies before it: Beam's "model".
+
+    Nothing is loaded until a request is not found in the store: a rerun over finished work needs no
+    engine. The teacher itself is opened once per process, however many of these there are.
+    """
+
+    settings: TeacherSettings
+    store: MemoStore
+    shots: ShotSettings
+    progress: ProgressLog
+
+    def ask(self, requests: Sequence[Request]) -> dict[str, Reply]:
+        """One reply per request, by request id. What breaks here costs these requests alone."""
+        try:
+            return ask_stored(self.settings, self.store, self.shots, requests, self.progress)
+        except StopRunError:
+            raise
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            LOG.exception("the teacher's replies can't be had")
+            words = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]
+            return {one.id: Reply(request_id=one.id, error=words) for one in requests}
+
+
+class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
+    """Puts the requests of a batch of subjects to the teacher together."""
+
+    def __init__(self, asker: Asker, teacher: StoredTeacher, *, share: bool) -> None:
+        """`share`: one teacher for all processes of the machine, not one in each."""
+        super().__init__()
+        self._asker = asker
+        self._teacher = teacher
+        self._share = share
+
+    def load_model(self) -> StoredTeacher:
+        return self._teacher
+
+    def run_inference(
+        self,
+        batch: Sequence[Any],
+        model: StoredTeacher,
+        inference_args: Mapping[str, Any] | None = None,
+    ) -> Iterable[Answered[Any]]:
+        return gather(self._asker, batch, model.ask)
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        size = self._teacher.settings.batch
+        return {"min_batch_size": size, "max_batch_size": size}
+
+    def share_model_across_processes(self) -> bool:
+        return self._share
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The work of the leg after the inference: from replies to outputs and rejections."""
+
+    asker: Asker
+
+    def __call__(self, element: Answered[Any]) -> Outcome[Any]:
+        if element.trouble:
+            raise RuntimeError(element.trouble)
+        return self.asker.read(element.subject, element.replies)
+
+
+def usage_of(replies: Replies) -> Usage:
+    """What these replies took, whether they were asked for now or in an earlier run."""
+    return Usage(
+        replies=len(replies),
+        prompt_tokens=sum(max(reply.prompt_tokens, 0) for reply in replies.values()),
+        completion_tokens=sum(max(reply.completion_tokens, 0) for reply in replies.values()),
+    )
+
+
+USAGE = "usage"
+
+
+class AskTeacher(beam.PTransform):
+    """Applies an asker to subjects; outputs OUT, REJECTED and TALLY of a leg, and USAGE.
+
+    USAGE holds pairs (stage, `Usage`).
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        asker: Asker,
+        subjects: Callable[[Any], Sequence[Subject]],
+        teacher: StoredTeacher,
+        *,
+        share: bool,
+    ) -> None:
+        super().__init__()
+        self._stage = stage
+        self._asker = asker
+        self._subjects = subjects
+        self._teacher = teacher
+        self._share = share
+
+    def expand(self, elements: beam.PCollection) -> dict[str, beam.PCollection]:
+        teacher = self._teacher
+        # One identity for all legs that ask this teacher, so that all share one model.
+        identity = content_hash("teacher", teacher.settings.model_dump(mode="json"))[:16]
+        handler = TeacherHandler(self._asker, teacher, share=self._share)
+        answered = elements | "Ask" >> RunInference(handler, model_identifier=identity)
+        subjects = self._subjects
+        done = answered | "Read" >> Leg(
+            self._stage,
+            _Read(self._asker),
+            lambda one: subjects(one.subject),
+            teacher.progress,
+        )
+        usage = answered | "Usage" >> beam.Map(_usage, str(self._stage))
+        return {OUT: done[OUT], REJECTED: done[REJECTED], TALLY: done[TALLY], USAGE: usage}
+
+
+def _usage(answered: Answered[Any], stage: str) -> tuple[str, Usage]:
+    return stage, usage_of(answered.replies)
