@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint unit test-vllm docs bench clean
+.PHONY: help setup setup-vllm demo demo-vllm test lint unit test-vllm docs bench bench-vllm clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -21,6 +21,9 @@ $(READY): pyproject.toml constraints.txt
 demo: setup  ## the whole way on real video; result in demo-out/
 	$(BIN)/python bench/demo.py
 
+demo-vllm: setup-vllm  ## the whole way with a small model that sees, on vLLM; demo-vllm-out/
+	$(VLLM_CPU) .venv-vllm/bin/python bench/demo_vllm.py
+
 test: lint unit  ## linters, types and the tests that need no environment of their own
 
 lint: setup
@@ -31,9 +34,18 @@ lint: setup
 unit: setup
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-vllm: setup  ## the real vLLM engine on the CPU, in .venv-vllm
+# vLLM on a CPU: a small cache, no binding of threads to cores, no word to anybody outside.
+VLLM_CPU := VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1 \
+	HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_LOGGING_LEVEL=ERROR
+
+setup-vllm: setup  ## the environment with vLLM for the CPU, in .venv-vllm
 	sh scripts/vllm_env.sh
+
+test-vllm: setup-vllm  ## the real vLLM engine on the CPU
 	.venv-vllm/bin/python -m pytest -m slow tests/slow
+
+bench-vllm: setup-vllm  ## the teacher leg against the bare engine
+	$(VLLM_CPU) .venv-vllm/bin/python bench/teacher.py
 
 docs: setup  ## the page of the configuration, from its schema
 	$(BIN)/python -m pipelines.config > docs/configuration.md
@@ -45,4 +57,4 @@ bench: setup  ## proofreel against plain ffmpeg
 	$(BIN)/python bench/shots.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-vllm demo-out demo-vllm-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -39,6 +39,11 @@ def main() -> None:
     settings = ("--set", "features.pretrained=random", "--set", "shots.max_clip_s=15")
     proofreel("run", str(inputs), "--out", str(out), *settings)
     proofreel("check", str(out))
+    draw_tasks(out, pictures)
+
+
+def draw_tasks(out: Path, pictures: Path) -> None:
+    """Draw a few tasks of a run, and say where everything lies."""
     for task in _some_tasks(out):
         picture = pictures / f"{task}.png"
         proofreel("inspect", str(out), task, "--picture", str(picture), quiet=True)

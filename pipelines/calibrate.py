@@ -1,7 +1,7 @@
 """A few real requests to the real teacher, to know how fast it is and how long its replies are.
 
-They are requests of the run itself, about its first clips, and their replies go into its store: a
-run that follows finds them, so nothing is paid twice.
+They are requests about the first clips of the run, and their replies go into its store: the run
+that follows finds them, but for questions in whose prompt a summary of the whole video will stand.
 """
 
 from __future__ import annotations

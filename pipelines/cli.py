@@ -36,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _worth_saying(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    # Random weights are said once, in our own words.
-    return not any(words in message for words in ("apitools not found", "No pretrained weights"))
+    # Random weights are said once, in our own words; of Beam's measuring of memory nobody asked.
+    quiet = ("apitools not found", "No pretrained weights", "Resource module is not available")
+    return not any(words in message for words in quiet)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", required=True, metavar="DIR", help="output folder")
     _add_settings(run)
     run.add_argument("--limit", type=int, metavar="N", help="take only the first N sources")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="do not run; say how much would be asked of the teacher, what it takes and costs",
+    )
+    run.add_argument(
+        "--calibrate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --dry-run: ask the teacher N requests, for the tokens per second and per reply",
+    )
     run.set_defaults(command=_run)
 
     check = commands.add_parser(
@@ -174,6 +187,7 @@ def split_beam_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]
 def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.config import ConfigError, load_config
     from pipelines.display import replies_in
+    from pipelines.dry_run import dry_run
     from pipelines.run import BusyError, progress_of, run
     from pipelines.summary import print_summary, why_empty
     from runners.launch import UnknownRunnerError, prepare
@@ -186,6 +200,19 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
         config = load_config(options.config, options.set)
         if options.limit is not None and options.limit < 1:
             raise ConfigError("--limit: at least 1")
+        if options.calibrate < 0 or (options.calibrate and not options.dry_run):
+            raise ConfigError("--calibrate: a number of requests, and only with --dry-run")
+        if options.dry_run:
+            prepare(beam_arguments)
+            dry_run(
+                options.inputs,
+                Path(options.out),
+                config,
+                limit=options.limit,
+                requests=options.calibrate,
+                console=Console(),
+            )
+            return EXIT_OK
         manifest = run(
             options.inputs,
             Path(options.out),
@@ -270,9 +297,10 @@ def _prompt(options: argparse.Namespace, _: list[str]) -> int:
         purpose = Purpose(options.purpose) if options.purpose else None
         folder = Folder.of_finished_run(Path(options.folder))
         shown = prompted(folder, options.id, purpose, config)
-        print_prompt(shown, Console())
         if options.html:
             Path(options.html).write_text(prompt_page(shown), "utf-8")
+        print_prompt(shown, Console())
+        if options.html:
             print(f"page: {options.html}")
     except (ConfigError, NotFoundError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)

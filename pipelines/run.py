@@ -67,6 +67,7 @@ def run(
     sources, refused = expand_inputs(inputs, out)
     if limit is not None:
         sources = sources[:limit]
+    check_prompts(config)
     check_weights(config.features)
     check_speech(config.speech)
     if config.shots.detector is Detector.TRANSNETV2:
@@ -75,7 +76,6 @@ def run(
         load_detector()
     work = out / "work"
     store = MemoStore(str(work / "memo"))
-    check_prompts(config)
     here = works_here(runner, options)
     if works_on_this_machine(runner):
         check_installed(config)

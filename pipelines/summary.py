@@ -97,7 +97,9 @@ def named(records: Path, subject: str, parent: str) -> str:
     """What was rejected, in words that a person knows: its file, then its id if it has one."""
     if not _ID.fullmatch(subject):
         return subject
-    name = file_of(records, subject) or file_of(records, parent)
+    # A video that did not decode has its file's name for a parent.
+    by_parent = file_of(records, parent) if _ID.fullmatch(parent) else parent
+    name = file_of(records, subject) or by_parent
     return f"{name} ({subject})" if name else subject
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ class _LookUpEntry(Entry):
             raise NotInStore(self.step)
         return stored
 
-    def building(self) -> AbstractContextManager[Path]:
+    def building(self) -> Any:
         raise NotInStore(self.step)
 
 

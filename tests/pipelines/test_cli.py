@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from pipeline_helpers import (
     FAST,
     bikes,
     call,
     carphone,
     funnel,
-    index_rows,
     rejected_rows,
     run_here,
     sha256_of_files,
@@ -69,7 +67,7 @@ def fails(*arguments: object) -> int:
 def test_no_arguments_shows_the_help(capsys: Capture) -> None:
     assert fails() == 2
     said = capsys.readouterr().out
-    for command in ("run", "check", "inspect", "doctor"):
+    for command in ("run", "check", "inspect", "prompt", "doctor"):
         assert re.search(rf"^\s+{command}\s", said, re.MULTILINE)
 
 
@@ -77,6 +75,8 @@ def test_no_arguments_shows_the_help(capsys: Capture) -> None:
     ("command", "named"),
     [
         ("run", ["INPUT", "--out", "--config", "--set", "--limit", "Exit code", "Beam"]),
+        ("run", ["--dry-run", "--calibrate", "--set 'teacher.url=[http://a/v1,http://b/v1]'"]),
+        ("prompt", ["--purpose", "--html", "prompt.html", "--copy", "--config", "--set"]),
         ("check", ["DIR", "exit code 1"]),
         ("inspect", ["ID", "--picture"]),
         ("doctor", ["--out"]),
@@ -88,6 +88,10 @@ def test_help(command: str, named: list[str], capsys: Capture) -> None:
     assert [word for word in named if word not in said] == []
 
 
+MODEL = (
+    *("--set", "teacher.kind=openai", "--set", "teacher.model=seer"),
+    *("--set", "teacher.url=http://127.0.0.1:9/v1"),
+)
 BAD_REQUESTS: dict[str, tuple[list[str], str]] = {
     "unknown command": (["walk"], "walk"),
     "unknown option": (["run", "VIDEO", "--out", "OUT", "--colour"], "--colour"),
@@ -118,6 +122,18 @@ BAD_REQUESTS: dict[str, tuple[list[str], str]] = {
     ),
     "check of nothing": (["check", "nowhere"], "nowhere"),
     "inspect of nothing": (["inspect", "nowhere", "c0"], "nowhere"),
+    "prompt of nothing": (["prompt", "nowhere", "c0"], "nowhere"),
+    "prompt of no clip": (["prompt", "OUT"], "--copy"),
+    "prompts that are not there": (
+        ["run", "VIDEO", "--out", "OUT", *MODEL, "--set", "teacher.prompts=nowhere"],
+        "teacher.prompts: nowhere holds no prompt template",
+    ),
+    "calibration of a run": (["run", "VIDEO", "--out", "OUT", "--calibrate", "2"], "--dry-run"),
+    "calibration of nothing": (
+        ["run", "VIDEO", "--out", "OUT", "--dry-run", "--calibrate", "2"],
+        "takes no tokens",
+    ),
+    "dry run of nothing": (["run", "nowhere.mp4", "--out", "OUT", "--dry-run"], "no such file"),
 }
 
 
@@ -300,105 +316,6 @@ def test_a_rerun_heals_a_damaged_dataset(
     flip(out)
     assert run_here(videos / "first", videos / "second", "--out", out, *settings) == 0
     assert sha256_of_files(out / "dataset") == sha256_of_files(finished / "dataset")
-
-
-def shown(capsys: Capture, *arguments: object) -> str:
-    """What `inspect` says, on one line each however long."""
-    assert main(["inspect", *(str(one) for one in arguments)]) == 0
-    return " ".join(capsys.readouterr().out.replace("│", " ").split())
-
-
-def a_case(out: Path) -> Case:
-    """A case with an accepted and a rejected attempt that is published."""
-    published = {row["task_id"] for row in index_rows(out)}
-    for task_id, text in records(out / "work" / "records", "case"):
-        case = Case.from_json(text)
-        if task_id in published and len({one.verdict.accepted for one in case.attempts}) == 2:
-            return case
-    raise AssertionError("no case has an accepted and a rejected attempt")
-
-
-def test_inspect_of_a_task(finished: Path, capsys: Capture) -> None:
-    case = a_case(finished)
-    said = shown(capsys, finished, case.task.id)
-    assert case.task.gold is not None
-    assert case.scene.video.source.uri in said
-    for wanted in (case.task.id, case.task.clip_id, case.scene.video.id, case.task.gold.text):
-        assert wanted in said
-    assert " ".join(case.task.question.split()[:4]) in said
-    for attempt in case.attempts:
-        assert attempt.rollout.id in said
-        for check in attempt.verdict.checks:
-            state = "passed" if check.passed else "failed"
-            assert f"{state} {check.name} {check.score:g} (at least {check.threshold:g})" in said
-    assert f"published as sft-{case.task.id} in sft/" in said
-
-
-def test_inspect_of_samples_and_rollouts_leads_to_the_task(finished: Path, capsys: Capture) -> None:
-    case = a_case(finished)
-    whole = shown(capsys, finished, case.task.id)
-    for row in index_rows(finished):
-        if row["task_id"] == case.task.id:
-            assert shown(capsys, finished, row["id"]) == whole
-    for attempt in case.attempts:
-        assert shown(capsys, finished, attempt.rollout.id) == whole
-
-
-def test_inspect_of_a_clip_and_a_video(finished: Path, capsys: Capture) -> None:
-    scene = a_case(finished).scene
-    said = shown(capsys, finished, scene.clip.id)
-    for wanted in (scene.clip.id, scene.video.id, scene.video.source.uri, "brightness", "shots at"):
-        assert wanted in said
-    measures = scene.clip.measures
-    assert all(f"{name} " in said for name in type(measures).model_fields)
-    assert f"shot_type {measures.shot_type}" in said
-    assert "crop_box " + " ".join(f"{edge:g}" for edge in measures.crop_box) in said
-    for row in index_rows(finished):
-        if row["clip_id"] == scene.clip.id:
-            assert row["task_id"] in said
-            assert json.loads(row["measures_json"]) == json.loads(measures.to_json())
-    said = shown(capsys, finished, scene.video.id)
-    for wanted in (scene.video.sha256, scene.clip.id, "decodes:", scene.video.source.uri):
-        assert wanted in said
-
-
-def test_inspect_says_why_something_was_rejected(finished: Path, capsys: Capture) -> None:
-    for stage in ("propose", "answer", "verify", "route"):
-        rows = [row for row in rejected_rows(finished) if row["stage"] == stage]
-        assert rows
-        said = shown(capsys, finished, rows[0]["subject"])
-        if stage == "verify":  # its checks say it
-            assert "rejected" in said
-        else:
-            assert f"rejected at {stage}: {rows[0]['reason']}" in said
-
-
-def test_inspect_of_an_input_that_never_became_a_video(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "text [1].mp4").write_text("no video")
-    assert run_here(tmp_path / "text [1].mp4", "--out", tmp_path / "out", *FAST) == 0
-    capsys.readouterr()
-    said = shown(capsys, tmp_path / "out", "text [1].mp4")
-    assert "text [1].mp4 " in said
-    assert "rejected at ingest: not_a_video" in said
-
-
-@pytest.mark.parametrize("identity", ["c0123", "t0", "", "*", "../../etc/passwd", "[bold]", "sft-"])
-def test_inspect_of_an_unknown_id(identity: str, finished: Path, capsys: Capture) -> None:
-    assert main(["inspect", str(finished), identity]) == 2
-    said = capsys.readouterr()
-    assert "nothing in" in said.err
-    assert said.out == ""
-
-
-def test_inspect_draws_a_picture(finished: Path, tmp_path: Path, capsys: Capture) -> None:
-    case = a_case(finished)
-    picture = tmp_path / "sheet.png"
-    said = shown(capsys, finished, f"sft-{case.task.id}", "--picture", picture)
-    assert "drawn:" in said
-    with Image.open(picture) as image:
-        assert image.format == "PNG"
-        assert min(image.size) > 100
-        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100
 
 
 def test_doctor(tmp_path: Path, capsys: Capture) -> None:

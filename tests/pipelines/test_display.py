@@ -11,9 +11,9 @@ import pytest
 from pipeline_helpers import FAST, bikes, carphone, funnel, run_here
 from rich.console import Console
 
-from pipelines.display import Counts, ProgressDisplay
+from pipelines.display import Counts, ProgressDisplay, TeacherCount, replies_in
 from schemas.rejection import Stage
-from transforms.progress import ProgressLog
+from transforms.progress import ProgressLog, Replied
 
 
 def counts(*steps: tuple[Stage, int, int]) -> Counts:
@@ -115,3 +115,57 @@ def test_the_last_line_of_a_run_agrees_with_its_funnel(
         assert f"{stage}  {entered}/{entered} {unit}" in last
         assert "left" not in last
         assert last.endswith(f"  {rejected} rejected") == bool(rejected)
+
+
+def test_a_stage_that_is_left_out_does_not_hide_the_total() -> None:
+    before = ((Stage.SELECT, 5, 0), (Stage.CUT, 5, 1))
+    assert counts(*before).total(Stage.PROPOSE) == 4
+    assert counts(*before, (Stage.DESCRIBE, 3, 0)).total(Stage.PROPOSE) == 3
+    assert counts(*before, (Stage.DESCRIBE, 3, 0)).total(Stage.DESCRIBE) == 4
+
+
+def test_constructed_tasks_are_as_many_as_are_wanted_of_the_clips() -> None:
+    found = counts((Stage.CUT, 5, 1))
+    found.constructed = 3
+    assert found.total(Stage.CONSTRUCT) == 4 * 3
+
+
+def test_tokens_per_second_are_those_of_the_last_minute() -> None:
+    teacher = TeacherCount()
+    teacher.add(Replied(1, 0, 100, 600), now_s=100.0)
+    assert teacher.tokens_per_s(110.0) == pytest.approx(60.0)
+    teacher.add(Replied(1, 0, 100, 1200), now_s=130.0)
+    assert teacher.tokens_per_s(150.0) == pytest.approx(1800 / 50)
+    # The first is more than a minute ago.
+    assert teacher.tokens_per_s(170.0) == pytest.approx(1200 / 60)
+    assert teacher.tokens_per_s(1000.0) == 0.0
+    assert (teacher.usage.prompt_tokens, teacher.usage.completion_tokens) == (200, 1800)
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
+def test_the_teacher_and_what_it_reaches_are_shown(terminal: bool, tmp_path: Path) -> None:
+    log = ProgressLog(str(tmp_path / "progress.jsonl"))
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=160)
+    with ProgressDisplay(log, Counts(inputs=1, samples=4), console, prices=(1.0, 10.0)):
+        for stage in (Stage.CUT, Stage.TRANSCRIBE, Stage.DESCRIBE, Stage.PROPOSE):
+            log.add(stage, entered=1, rejected=0)
+        log.add(Stage.CONSTRUCT, entered=2, rejected=0)
+        log.add(Stage.VERIFY, entered=8, rejected=2)
+        log.add_replies(asked=3, prompt_tokens=500_000, completion_tokens=100_000)
+        log.add_replies(reused=5)
+    said = text.getvalue()
+    for wanted in ("transcribe", "describe", "construct", "75% accepted"):
+        assert wanted in said
+    line = next(line for line in said.splitlines() if "3 replies" in line)
+    for wanted in ("teacher", "tokens/s", "5 found", "cost 1.5"):
+        assert wanted in line
+
+
+def test_replies_of_a_log_are_summed_up(tmp_path: Path) -> None:
+    log = ProgressLog(str(tmp_path / "progress.jsonl"))
+    assert replies_in(log) == (0, 0, 0, 0)
+    log.add(Stage.CUT, entered=5, rejected=0)
+    log.add_replies(asked=1, prompt_tokens=7, completion_tokens=3)
+    log.add_replies(asked=2, reused=4, prompt_tokens=1)
+    assert replies_in(log) == (3, 4, 8, 3)

@@ -28,7 +28,7 @@ from vllm_rig import Rig, open_rig, scenes
 from schemas.description import Caption
 from schemas.rollout import ToolCall
 from schemas.task import TaskKind
-from transforms.annotate import vllm_teacher
+from transforms.annotate import leash, vllm_teacher
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.replies import read_reply
 from transforms.annotate.reply_forms import reply_model
@@ -282,15 +282,23 @@ def test_a_model_that_can_not_be_loaded_is_said_to_be_one(tmp_path: Path, rig: R
     assert rig.teacher.context_tokens() == 12288
 
 
+def core_pid(engine: Any) -> int:
+    """Of the process in which the model runs."""
+    (core,) = engine._llm.engine_core.resources.engine_manager.processes
+    return int(core.pid)
+
+
 def test_an_engine_that_dies_in_mid_batch_costs_nobody_a_reply(rig: Rig) -> None:
     first = rig.loop.engine
     requests = mixed(rig)
     replies: dict[str, Reply] = {}
     for reply in rig.teacher.ask(requests):
         if not replies:
-            (core,) = first._llm.engine_core.resources.engine_manager.processes  # type: ignore[attr-defined]
-            os.kill(core.pid, signal.SIGKILL)
+            os.kill(core_pid(first), signal.SIGKILL)
         replies[reply.request_id] = reply
     assert rig.loop.engine is not first
+    # A run that is killed leaves no engine behind: see leash.py.
+    mark = f"{leash.MARK}={os.environ[leash.MARK]}"
+    assert mark in Path(f"/proc/{core_pid(rig.loop.engine)}/environ").read_text("utf-8").split("\0")
     whole = count_own(requests, [replies[request.id] for request in requests])
     assert whole[Purpose.SOLVE] >= 2 and whole[Purpose.PROPOSE] >= 2, whole

@@ -93,9 +93,14 @@ def _wanted(
 
 
 def _by_keyframe(stream: Any, clock: _Clock, numbers: Sequence[int]) -> list[list[int]]:
-    """The frames in runs with no keyframe between, roughly: the index has times of decoding."""
+    """The frames in runs with no keyframe between.
+
+    The index has times of decoding, which with our encoder are as far before those of showing for
+    all keyframes. Were they not, a run would only begin at an earlier keyframe than it must.
+    """
     keys = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
-    runs = groupby(numbers, lambda number: bisect_right(keys, clock.pts(number)))
+    ahead = clock.pts(0) - keys[0] if keys else 0
+    runs = groupby(numbers, lambda number: bisect_right(keys, clock.pts(number) - ahead))
     return [list(run) for _, run in runs]
 
 

@@ -14,6 +14,7 @@ from schemas.case import Scene
 from schemas.rollout import ToolCall
 from transforms.annotate.prompts import Templates, plain, render_prompt, seconds
 from transforms.annotate.reply_forms import may_call_tool, reply_schema, schemas_version
+from transforms.annotate.seeing import VERSION as SEEING_VERSION
 from transforms.annotate.seeing import Frames
 from transforms.annotate.teacher import Family, Request, TeacherSettings
 
@@ -75,8 +76,8 @@ def crop_text(call: ToolCall, *, again: bool) -> str:
 
 
 def conversation_version(templates: Templates) -> str:
-    """Changes with the templates and with the forms of replies."""
-    return content_hash(templates.version(), schemas_version())[:16]
+    """Changes with the templates, with the forms of replies and with how frames are chosen."""
+    return content_hash(templates.version(), schemas_version(), SEEING_VERSION)[:16]
 
 
 def shown_as_video(frames: Frames, family: Family) -> bool:

@@ -13,6 +13,7 @@ from schemas.rollout import Box, Segment, Step, ToolCall
 from transforms.annotate.asker import Replies
 from transforms.annotate.frame_times import choose_times
 from transforms.annotate.replies import (
+    MAX_REPLY_CHARS,
     CropCall,
     SolveReply,
     StepsReply,
@@ -79,6 +80,8 @@ def _from_steps(read: StepsReply) -> Solved:
 
 
 def _from_tags(text: str) -> Solved:
+    if len(text) > MAX_REPLY_CHARS:
+        raise Rejected(Reason.BAD_REPLY, f"{len(text)} characters, more than {MAX_REPLY_CHARS}")
     response = parse_response(text)
     reasoning, answer = response.think.strip(), response.answer.strip()
     for name, part in (("think", reasoning), ("answer", answer)):

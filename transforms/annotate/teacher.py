@@ -268,23 +268,29 @@ class Teacher(Protocol):
         ...
 
 
-def answers_by_id(teacher: Teacher, requests: Sequence[Request]) -> Iterator[Reply]:
-    """Ask, and give back exactly one reply per request, joined by id.
+def answers(teacher: Teacher, requests: Sequence[Request]) -> Iterator[Reply]:
+    """Ask, and give back exactly one reply per request as they come, joined by id.
 
     A second reply to the same request and a reply to a request that was not made are dropped; a
     request without a reply gets one that says so.
     """
-    waiting = {request.id for request in requests}
-    order = [request.id for request in requests]
-    found: dict[str, Reply] = {}
+    waiting = dict.fromkeys(request.id for request in requests)
     trouble = "the teacher gave no reply"
     try:
         for reply in teacher.ask(requests):
-            if reply.request_id in waiting and reply.request_id not in found:
-                found[reply.request_id] = reply
+            if reply.request_id in waiting:
+                del waiting[reply.request_id]
+                # At once, so that it is stored even if the run is killed during the batch.
+                yield reply
     except Exception as error:
         if is_fatal(error):
             raise
         trouble = f"the teacher failed: {type(error).__name__}: {error}"
-    for request_id in dict.fromkeys(order):
-        yield found.get(request_id) or Reply(request_id=request_id, error=trouble)
+    for request_id in waiting:
+        yield Reply(request_id=request_id, error=trouble)
+
+
+def answers_by_id(teacher: Teacher, requests: Sequence[Request]) -> list[Reply]:
+    """All `answers`, in the order of the requests."""
+    found = {reply.request_id: reply for reply in answers(teacher, requests)}
+    return [found[request_id] for request_id in dict.fromkeys(one.id for one in requests)]

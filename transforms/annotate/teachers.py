@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from transforms.annotate.teacher import (
+    FramePolicy,
     Reply,
     Request,
     Teacher,
     TeacherKind,
     TeacherSettings,
-    answers_by_id,
+    answers,
 )
 from transforms.memo import Entry, MemoStore
 from transforms.progress import NOWHERE, ProgressLog
@@ -56,10 +57,12 @@ def open_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSetting
 
 def _seen(settings: TeacherSettings, request: Request) -> Any:
     """What the teacher looks at, beyond the mp4 that is in the request's id."""
-    if settings.kind is not TeacherKind.MEASURE:
-        return ""
     if request.scene is None:
         return ""
+    if settings.kind is not TeacherKind.MEASURE:
+        # From where its shots begin follows which frames are shown.
+        by_shots = settings.frames is FramePolicy.SHOTS
+        return request.scene.clip.shot_starts_s if by_shots else ""
     # Which cuts joining dropped shows in the clip, though neither its span nor its id tell.
     return [request.scene.decoded.frames_ref, request.scene.clip.shot_starts_s]
 
@@ -113,7 +116,7 @@ def ask_stored(
             replies[request.id] = Reply.model_validate(stored)
     progress.add_replies(reused=len(replies))
     if missing:
-        for reply in answers_by_id(open_teacher(settings, store, shots), missing):
+        for reply in answers(open_teacher(settings, store, shots), missing):
             if reply.lasting or not reply.error:
                 entries[reply.request_id].put(reply.model_dump(mode="json"))
             replies[reply.request_id] = reply

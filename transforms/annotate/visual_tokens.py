@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from transforms.annotate.frame_times import count_frames
-from transforms.annotate.teacher import Family, FramePolicy, TeacherSettings
+from transforms.annotate.teacher import Family, FramePolicy, TeacherKind, TeacherSettings
 
 LEAST_CELLS = 4
 """Smaller frames are made larger by the models' processors, and so take more tokens."""
@@ -53,14 +53,18 @@ COSTS: Mapping[Family, Cost] = MappingProxyType(
 )
 
 
-def told_as(family: Family, policy: FramePolicy) -> Family:
-    """How frames chosen by this policy reach a model of the family: see `shown_as_video`.
+def counted_as(settings: TeacherSettings) -> Family:
+    """How frames reach a model with these settings: see `shown_as_video`.
 
-    `auto` counts as Qwen2.5-VL; who knows better resolves it first.
+    Servers take images. Else `auto` counts as Qwen2.5-VL; who knows better resolves it first.
     """
-    if family in (Family.AUTO, Family.QWEN2_5_VL):
-        return Family.QWEN2_5_VL if policy is FramePolicy.UNIFORM else Family.IMAGES
-    return family
+    if settings.kind is TeacherKind.OPENAI:
+        return Family.IMAGES
+    if settings.family in (Family.AUTO, Family.QWEN2_5_VL):
+        # It is told only the seconds per step, so it gets frames that are not even as images.
+        even = settings.frames is FramePolicy.UNIFORM
+        return Family.QWEN2_5_VL if even else Family.IMAGES
+    return settings.family
 
 
 def visual_tokens(family: Family, num_frames: int, width_px: int, height_px: int) -> int:
@@ -110,7 +114,7 @@ def plan_frames(
     To meet `max_visual_tokens` there are fewer of them, down to 2, and then they are smaller.
     Raises ValueError if not even 2 frames of the smallest size meet it.
     """
-    family = told_as(settings.family, settings.frames)
+    family = counted_as(settings)
     cost, budget = COSTS[family], settings.max_visual_tokens
     number = count_frames(duration_s, settings.fps, settings.max_frames, total, cost.together)
     size = frame_size(width_px, height_px, settings.frame_height_px, family)

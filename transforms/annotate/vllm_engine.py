@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from transforms.annotate.asking import TeacherUnavailable
+from transforms.annotate.leash import hold_children
 from transforms.annotate.teacher import Family, TeacherSettings
+from transforms.annotate.vllm_advice import advice, gpu_memory
 
 WAITING = 32
 """Requests handed to the engine beyond those that it works on at once, so that it never waits."""
@@ -165,6 +167,7 @@ def load_engine(arguments: dict[str, Any], check: Callable[[Engine], None]) -> E
         # vLLM 0.32 dies on a CPU when a request with a seed is prefilled in chunks ("CPU
         # Generator does not use offset").
         arguments = {"enforce_eager": True, "enable_chunked_prefill": False} | arguments
+    hold_children()
     try:
         return VLLMEngine(arguments, check)
     except TeacherUnavailable:
@@ -173,41 +176,8 @@ def load_engine(arguments: dict[str, Any], check: Callable[[Engine], None]) -> E
         share = float(arguments.get("gpu_memory_utilization", 0.9))
         raise TeacherUnavailable(
             f"vLLM can't load teacher.model {arguments['model']!r}: "
-            f"{type(error).__name__}: {error}. {_advice(error, _gpu_memory(), share)}"
+            f"{type(error).__name__}: {error}. {advice(error, gpu_memory(), share)}"
         ) from error
-
-
-def _advice(error: Exception, gpus: Sequence[tuple[int, int]], share: float) -> str:
-    """What to do about an engine that does not load, given (free, total) bytes of each GPU."""
-    for number, (free, total) in enumerate(gpus):
-        if free < share * total:
-            return (
-                f"GPU {number} has {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, less than "
-                f"teacher.gpu_memory_share = {share:g} asks for: free it, choose another with "
-                "CUDA_VISIBLE_DEVICES, or lower the share"
-            )
-    if "Engine core initialization failed" in str(error):
-        return (
-            "The engine's log above says why; if memory is short, lower teacher.max_model_len or "
-            "choose a smaller model or more GPUs (teacher.tensor_parallel)"
-        )
-    return "If the model hub can't be reached, give the path of a local checkpoint"
-
-
-def _gpu_memory() -> list[tuple[int, int]]:
-    """(free, total) bytes of each GPU, asked for without starting CUDA in this process."""
-    try:
-        from vllm.third_party import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-            facts = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
-            return [(int(fact.free), int(fact.total)) for fact in facts]
-        finally:
-            pynvml.nvmlShutdown()
-    except Exception:  # noqa: BLE001 - no NVIDIA driver, or none that answers: then nothing is known
-        return []
 
 
 class VLLMEngine:

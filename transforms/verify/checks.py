@@ -129,7 +129,8 @@ def verify(
 
 def _made(name: str, score: float, thresholds: Thresholds, detail: str) -> Check:
     threshold = float(getattr(thresholds, name))
-    return check(name, round(score, 6), threshold, "" if score >= threshold else detail)
+    # Exact, not rounded: whoever grades the answer again must get the same.
+    return check(name, score, threshold, "" if score >= threshold else detail)
 
 
 def _format(rollout: Rollout, thresholds: Thresholds) -> Check:

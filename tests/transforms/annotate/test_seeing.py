@@ -24,7 +24,8 @@ from schemas.clip import Media
 from transforms.annotate.clip_frames import decode_frames
 from transforms.annotate.frame_times import even_frames
 from transforms.annotate.seeing import Looker, Recent, look, measure_changes
-from transforms.annotate.teacher import FramePolicy, TeacherSettings
+from transforms.annotate.teacher import FramePolicy, Request, TeacherSettings
+from transforms.annotate.teachers import _entries
 from transforms.memo import MemoStore
 from transforms.video.cut import CutMode, CutSettings, cut
 from transforms.video.segment import segment
@@ -210,6 +211,20 @@ def test_shots_are_in_clip_time(clock: Callable[[Fraction], Cut]) -> None:
         for one in (scene, scene.model_copy(update={"clip": late}), made.scene)
     ]
     assert shown[0].indices == shown[1].indices != shown[2].indices
+
+
+def test_a_reply_is_of_the_shots_that_chose_its_frames(clock: Callable[[Fraction], Cut]) -> None:
+    made = clock(Fraction(25))
+    requests = [Request(scene=made.with_shots(*starts)) for starts in ((0,), (0, 50))]
+    assert requests[0].id == requests[1].id, "neither span nor file tell"
+    for policy, keys in ((FramePolicy.SHOTS, 2), (FramePolicy.UNIFORM, 1)):
+        asked = settings(kind="openai", model="m", frames=policy)
+        found = {
+            entry.ref("")
+            for request in requests
+            for entry in _entries(asked, made.store, ONE_CLIP, [request]).values()
+        }
+        assert len(found) == keys
 
 
 @pytest.fixture(scope="module")

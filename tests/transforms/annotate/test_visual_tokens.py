@@ -23,7 +23,7 @@ from transforms.annotate.visual_tokens import (
     MOST_ASPECT,
     frame_size,
     plan_frames,
-    told_as,
+    counted_as,
     visual_tokens,
 )
 
@@ -118,16 +118,22 @@ def test_the_aspect_is_kept_to_half_a_cell(
     width, height = frame_size(width_px, height_px, to_height_px, family)
     assert width % cell_px == 0 and height % cell_px == 0
     assert width == cell_px or abs(width - height * aspect) <= cell_px / 2
-    if width * height > 8 * cell_px**2:
+    if width * height > 14 * cell_px**2:
+        # Not one that was made larger to be four cells at least.
         assert abs(height - to_height_px) <= cell_px / 2
 
 
 def test_frames_that_are_not_even_count_as_images_for_who_is_told_only_steps() -> None:
-    assert told_as(Family.AUTO, FramePolicy.UNIFORM) is Family.QWEN2_5_VL
-    for policy in (FramePolicy.SHOTS, FramePolicy.DETAIL):
-        assert told_as(Family.AUTO, policy) is Family.IMAGES
-        assert told_as(Family.QWEN2_5_VL, policy) is Family.IMAGES
-        assert told_as(Family.QWEN3_VL, policy) is Family.QWEN3_VL
+    for family in (Family.AUTO, Family.QWEN2_5_VL):
+        assert counted_as(settings_of(family=family)) is Family.QWEN2_5_VL
+        for policy in (FramePolicy.SHOTS, FramePolicy.DETAIL):
+            assert counted_as(settings_of(family=family, frames=policy)) is Family.IMAGES
+            assert counted_as(settings_of(family="qwen3_vl", frames=policy)) is Family.QWEN3_VL
+
+
+@pytest.mark.parametrize("family", Family)
+def test_a_server_is_sent_images_whatever_its_model_is(family: Family) -> None:
+    assert counted_as(settings_of(kind="openai", family=family)) is Family.IMAGES
 
 
 @settings(max_examples=300)
@@ -158,7 +164,7 @@ def test_the_budget_is_held_and_used(
     clip = (duration_s, total, *clip_px)
     free = plan_frames(wanted, *clip)
     held = plan_frames(wanted.model_copy(update={"max_visual_tokens": budget}), *clip)
-    told = told_as(family, policy)
+    told = counted_as(wanted)
     tokens = visual_tokens(told, held.number, held.width_px, held.height_px)
     assert tokens <= budget
     least = min(2, free.number)

@@ -14,12 +14,13 @@ import pytest
 
 from schemas.description import Caption
 from schemas.rollout import ToolCall
-from transforms.annotate import vllm_engine, vllm_teacher
+from transforms.annotate import vllm_teacher
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.conversation import Conversation, Turn, compose
 from transforms.annotate.prompts import load_templates
 from transforms.annotate.seeing import Frames, Looker, look
 from transforms.annotate.teacher import Family, Request, TeacherSettings
+from transforms.annotate.vllm_advice import advice
 from transforms.annotate.vllm_engine import Facts, engine_arguments, family_of
 from transforms.annotate.vllm_prompt import engine_prompt, video_metadata
 from transforms.annotate.vllm_teacher import VLLMTeacher, check_engine
@@ -169,13 +170,11 @@ def test_a_model_that_can_not_do_it_is_refused_in_words() -> None:
 
 def test_advice_on_an_engine_that_does_not_load() -> None:
     gib = 2**30
-    advice = vllm_engine._advice(
-        RuntimeError("?"), [(140 * gib, 140 * gib), (9 * gib, 80 * gib)], 0.9
-    )
-    assert advice.startswith("GPU 1 has 9.0 of 80.0 GiB free") and "CUDA_VISIBLE_DEVICES" in advice
+    words = advice(RuntimeError("?"), [(140 * gib, 140 * gib), (9 * gib, 80 * gib)], 0.9)
+    assert words.startswith("GPU 1 has 9.0 of 80.0 GiB free") and "CUDA_VISIBLE_DEVICES" in words
     started = RuntimeError("Engine core initialization failed. See root cause above.")
-    assert "log above says why" in vllm_engine._advice(started, [(80 * gib, 80 * gib)], 0.9)
-    assert "local checkpoint" in vllm_engine._advice(OSError("no such repository"), [], 0.9)
+    assert "log above says why" in advice(started, [(80 * gib, 80 * gib)], 0.9)
+    assert "local checkpoint" in advice(OSError("no such repository"), [], 0.9)
 
 
 def test_video_metadata_tells_the_true_times(scenes: ModuleType, clip_store: MemoStore) -> None:
