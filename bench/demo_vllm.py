@@ -13,16 +13,14 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-
-BENCH = Path(__file__).parent
-TINY = BENCH / "tiny_vlm"
-sys.path.insert(0, str(TINY))
-sys.path.insert(0, str(BENCH))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "tiny_vlm"))
 import clips
+import numpy as np
 import talk
 from demo import draw_tasks, proofreel
 
+TINY = Path(__file__).parent / "tiny_vlm"
 VIDEOS = 16
 SETTINGS = {
     "teacher.kind": "vllm",

@@ -21,9 +21,9 @@ from transforms.annotate.teacher import Family, FramePolicy, TeacherSettings
 from transforms.annotate.visual_tokens import (
     COSTS,
     MOST_ASPECT,
+    counted_as,
     frame_size,
     plan_frames,
-    counted_as,
     visual_tokens,
 )
 
