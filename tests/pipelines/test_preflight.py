@@ -18,7 +18,7 @@ from served_run import answer, run_served
 from pipelines import preflight, run
 from pipelines.config import Config, load_config
 from pipelines.curate import Plan
-from pipelines.preflight import Opened, check_context, check_teacher, told_as, tokens_needed
+from pipelines.preflight import Opened, check_context, check_teacher, tokens_needed, told_as
 from runners.launch import prepare, works_here
 from transforms.annotate import vllm_teacher
 from transforms.annotate.asking import TeacherUnavailable
@@ -278,12 +278,12 @@ def test_several_processes_share_an_engine(
     plans: list[Plan] = []
     asked: list[bool] = []
 
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def see(plan: Plan, *_: Any) -> None:
         plans.append(plan)
-        raise Enough
+        raise EnoughError
 
     def check(*_: Any, here: bool, **__: Any) -> list[str]:
         asked.append(here)
@@ -297,7 +297,7 @@ def test_several_processes_share_an_engine(
     assert works_here(runner, options) == here
     for kind in ("vllm", "measure"):
         given = ["teacher.kind=" + kind, "teacher.model=m", "features.model=none"]
-        with pytest.raises(Enough):
+        with pytest.raises(EnoughError):
             run.run(
                 [str(bikes())],
                 tmp_path / kind,

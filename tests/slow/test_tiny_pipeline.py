@@ -86,7 +86,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model",
         str(TINY / "checkpoint"), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port",
         str(port), "--enforce-eager", "--no-enable-chunked-prefill", "--limit-mm-per-prompt",
-        '{"image": 16}', "--structured-outputs-config", '{"disable_any_whitespace": true}',
+        '{"image": 16}', "--structured-outputs-config",
+        '{"backend": "xgrammar", "disable_any_whitespace": true}',
     ]  # fmt: skip
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=file, stderr=file)
