@@ -142,11 +142,8 @@ def _clip(scene: Scene) -> str:
 def _solve(case: Case, rollout: Rollout | None, config: Config) -> Request:
     """The first request about a task, or the one that a rollout came of."""
     if rollout is None:
-        rounds = Answerer(config.teacher, config.seed, 0)
-        return rounds.first_requests(case)[0]
-    earlier = tuple(one for one in case.attempts if one.rollout.round < rollout.round)
-    then = case.model_copy(update={"attempts": earlier})
-    requests = Answerer(config.teacher, config.seed, rollout.round).first_requests(then)
+        return Answerer(config.teacher, config.seed, 0).first_requests(case)[0]
+    requests = Answerer(config.teacher, config.seed, rollout.round).first_requests(case)
     found = [one for one in requests if one.sample == rollout.sample]
     if not found:
         raise NotFoundError(
