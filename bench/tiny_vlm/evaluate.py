@@ -33,6 +33,7 @@ from talk import (
 )
 
 from schemas.rewards import box_iou, consistency, format_response, number, segments_iou
+from transforms.annotate.vllm_engine import cpu_arguments
 
 Pictures = NDArray[np.uint8]
 KINDS = ("free_text", "count", "number", "temporal_grounding", "spatial_grounding", "mcq")
@@ -75,9 +76,9 @@ class Engine:
         from vllm.sampling_params import StructuredOutputsParams
 
         self.llm = vllm.LLM(
-            model=str(model), max_model_len=1024, enforce_eager=True, enable_chunked_prefill=False,
-            limit_mm_per_prompt={"video": 1, "image": 0},
+            model=str(model), max_model_len=1024, limit_mm_per_prompt={"video": 1, "image": 0},
             structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+            **cpu_arguments(),
         )  # fmt: skip
         self._params = lambda schema: vllm.SamplingParams(
             temperature=0.0, max_tokens=400, structured_outputs=StructuredOutputsParams(json=schema)

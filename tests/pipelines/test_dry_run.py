@@ -19,7 +19,7 @@ from pipelines.config import Config, load_config
 from pipelines.dry_run import duration
 from pipelines.estimate import Estimate, Line, estimate
 from pipelines.run import locked
-from pipelines.survey import survey
+from pipelines.survey import LookUpStore, NotInStore, survey
 from transforms.memo import MemoStore
 from transforms.video.inputs import expand_inputs
 
@@ -220,6 +220,9 @@ def test_other_settings_are_asked_anew(served: tuple[ChatServer, Path]) -> None:
     solve = by_kind(one_more)["solve"]
     # One more rollout of each task; whether it looks closer is not known before.
     assert solve.missing == whole.tasks
+    # And until it is known how it ends, all rollouts of its task may be tried again.
+    rounds = config_of(server).verify.repair_rounds
+    assert by_kind(one_more)["repair"].requests == whole.tasks * 3 * rounds
     hotter = estimated(out, config_of(server, *SHORT, "--set", "teacher.temperature=0.5"))
     assert by_kind(hotter)["describe"].stored == 0
     assert hotter.known_clips == whole.clips
@@ -255,6 +258,19 @@ def test_the_measure_teacher_takes_no_tokens(finished: Path, videos: Path, capsy
     assert "to be asked: 0 requests" in said
     assert "all cut by an earlier run" in said
     assert "takes no tokens" in said
+
+
+def test_looking_into_a_store_does_no_work(tmp_path: Path) -> None:
+    """Neither what is stored at once nor what is built first may be begun."""
+    MemoStore(str(tmp_path)).entry("step", "known").put({"is": "here"})
+    store = LookUpStore(str(tmp_path))
+    assert store.entry("step", "known").get() == {"is": "here"}
+    unknown = store.entry("step", "unknown")
+    before = sha256_of_files(tmp_path)
+    for work in (unknown.get, lambda: unknown.put({}), lambda: unknown.building().__enter__()):
+        with pytest.raises(NotInStore):
+            work()
+    assert sha256_of_files(tmp_path) == before
 
 
 # What is printed ---------------------------------------------------------------------------------

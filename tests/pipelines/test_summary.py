@@ -120,12 +120,21 @@ def test_an_empty_dataset_says_why(tmp_path: Path, capsys: Capture) -> None:
 def test_an_empty_dataset_names_the_reason_that_is_met_most(
     tmp_path: Path, capsys: Capture
 ) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "b.mp4").write_text("no video")
+    (tmp_path / "c.mp4").write_text("nor this")
+    assert run_here(tmp_path, "--out", tmp_path / "out", *FAST) == 0
+    said = capsys.readouterr().err
+    assert "nothing came out of ingest, mostly not_a_video (2 of 3 inputs), such as b.mp4" in said
+
+
+def test_an_empty_dataset_is_told_of_where_the_last_was_lost(
+    tmp_path: Path, capsys: Capture
+) -> None:
     shutil.copyfile(carphone(), tmp_path / "phone.mp4")
     (tmp_path / "a.mp4").write_text("no video")
-    (tmp_path / "b.mp4").write_text("nor this")
     limits = ("--set", "input.max_duration_s=1")
-    out = tmp_path / "out"
-    assert run_here(tmp_path, "--out", out, *FAST, *limits) == 0
+    assert run_here(tmp_path, "--out", tmp_path / "out", *FAST, *limits) == 0
     said = capsys.readouterr().err
     assert (
         "nothing came out of decode, mostly too_long (1 of 1 videos), such as phone.mp4 (v" in said

@@ -47,6 +47,12 @@ def funnel(out: Path) -> dict[str, dict[str, int]]:
     return {line["stage"]: line for line in manifest["funnel"]}
 
 
+def failures(out: Path) -> list[dict[str, str]]:
+    """Requests that the engine could not answer, with what it said."""
+    rejected = pq.read_table(out / "dataset" / "rejected.parquet").to_pylist()
+    return [row for row in rejected if row["reason"] in ("teacher_failed", "internal_error")]
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
@@ -60,6 +66,7 @@ def test_the_demo_makes_a_dataset_of_what_the_model_saw(demo: Path) -> None:
     assert lines["describe"]["in"] == lines["propose"]["in"] == 16
     assert lines["answer"]["in"] == 4 * lines["task"]["out"]
     assert lines["answer"]["out"] >= 0.95 * lines["answer"]["in"], "replies can be read"
+    assert failures(out) == [], "what failed would be asked again by a rerun"
     # Four samples at temperature 1; a model that does not see gets hardly one in ten right.
     assert lines["verify"]["out"] >= 0.3 * lines["verify"]["in"]
     index = pq.read_table(out / "dataset" / "index.parquet").to_pylist()
@@ -71,7 +78,7 @@ def test_the_demo_makes_a_dataset_of_what_the_model_saw(demo: Path) -> None:
 def test_a_rerun_asks_the_engine_nothing_and_gives_the_same_bytes(demo: Path) -> None:
     before = (demo / "run" / "dataset" / "manifest.json").read_bytes()
     said = run(str(ROOT / "bench" / "demo_vllm.py"), str(demo))
-    assert re.search(r"\b0 replies asked for", said)
+    assert re.search(r"\b0 replies asked for", said), said
     assert (demo / "run" / "dataset" / "manifest.json").read_bytes() == before
 
 

@@ -100,7 +100,7 @@ def _checked(path: Path, variables: frozenset[str]) -> str:
     if len(text) > MAX_TEMPLATE_CHARS:
         raise ValueError(f"prompt template {path} has more than {MAX_TEMPLATE_CHARS} characters")
     try:
-        unknown = meta.find_undeclared_variables(_environment().parse(text)) - variables
+        unknown = _names(text) - variables
         _compiled(text)
     except TemplateError as error:
         raise ValueError(f"prompt template {path}: {error}") from error
@@ -110,6 +110,12 @@ def _checked(path: Path, variables: frozenset[str]) -> str:
             f"there are: {', '.join(sorted(variables))}"
         )
     return text
+
+
+@lru_cache(maxsize=16)
+def _names(text: str) -> frozenset[str]:
+    """Variables that a template uses. Raises TemplateError if it does not parse."""
+    return frozenset(meta.find_undeclared_variables(_environment().parse(text)))
 
 
 class _Environment(ImmutableSandboxedEnvironment):

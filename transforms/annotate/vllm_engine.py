@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.leash import hold_children
 from transforms.annotate.teacher import Family, TeacherSettings
 from transforms.annotate.vllm_advice import advice, gpu_memory
+from transforms.processor import cpu_has_bf16
 
 WAITING = 32
 """Requests handed to the engine beyond those that it works on at once, so that it never waits."""
@@ -147,6 +149,20 @@ def engine_arguments(settings: TeacherSettings) -> dict[str, Any]:
     return arguments | settings.engine_args
 
 
+def cpu_arguments() -> dict[str, Any]:
+    """Arguments of vLLM's engine that a CPU needs, unless the user gives others."""
+    arguments: dict[str, Any] = {
+        # Compiling takes minutes and wants a C++ compiler; a CPU is for trying things out.
+        "enforce_eager": True,
+        # vLLM 0.32 dies on a CPU when a request with a seed is prefilled in chunks ("CPU Generator
+        # does not use offset").
+        "enable_chunked_prefill": False,
+    }
+    if not cpu_has_bf16():
+        arguments["dtype"] = "float32"
+    return arguments
+
+
 def load_engine(arguments: dict[str, Any], check: Callable[[Engine], None]) -> Engine:
     """Load the model, unless `check` objects, which is asked before the weights are touched.
 
@@ -163,10 +179,7 @@ def load_engine(arguments: dict[str, Any], check: Callable[[Engine], None]) -> E
             "proofreel[vllm], or run `vllm serve` elsewhere and use teacher.kind openai"
         ) from error
     if current_platform.is_cpu():
-        # Compiling takes minutes and wants a C++ compiler; a CPU is for trying things out. And
-        # vLLM 0.32 dies on a CPU when a request with a seed is prefilled in chunks ("CPU
-        # Generator does not use offset").
-        arguments = {"enforce_eager": True, "enable_chunked_prefill": False} | arguments
+        arguments = cpu_arguments() | arguments
     hold_children()
     try:
         return VLLMEngine(arguments, check)
@@ -295,11 +308,13 @@ def sampling_params(how: Sampling, *, keep_marks: bool = False) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+    # As text: vLLM copies the parameters of each request, and a schema has many parts.
+    form = None if how.schema is None else StructuredOutputsParams(json=json.dumps(how.schema))
     return SamplingParams(
         temperature=how.temperature,
         max_tokens=how.max_tokens,
         seed=how.seed,
-        structured_outputs=None if how.schema is None else StructuredOutputsParams(json=how.schema),
+        structured_outputs=form,
         skip_special_tokens=not keep_marks,
         spaces_between_special_tokens=False,
         output_kind=RequestOutputKind.FINAL_ONLY,

@@ -186,9 +186,7 @@ class EngineLoop:
             self._state.frame_bytes -= job.frame_bytes
             self._state.sign_s = time.monotonic()
             self._lock.notify_all()
-        # vLLM's word for a fault of its own that need not come again.
-        fault = isinstance(outcome, Finished) and outcome.finish_reason == "error"
-        if fault and not job.tried_again:
+        if _may_pass(outcome) and not job.tried_again:
             job.tried_again = True
             self.put([job])
         else:
@@ -290,6 +288,16 @@ class EngineLoop:
             while self._state.in_flight and not self._is_dead():
                 self._lock.wait(WATCH_S)
             return self._is_dead()
+
+
+def _may_pass(outcome: Finished | Exception) -> bool:
+    """Whether it is a fault of vLLM's that need not come again.
+
+    What it refuses, such as a prompt that is too long, it refuses with a ValueError.
+    """
+    if isinstance(outcome, Exception):
+        return not isinstance(outcome, ValueError)
+    return outcome.finish_reason == "error"
 
 
 def smaller_lots(lost: Sequence[Job]) -> list[list[Job]]:

@@ -204,10 +204,12 @@ def shared_loop(settings: TeacherSettings) -> EngineLoop:
         if key not in _LOOPS or _LOOPS[key].broken:
             check = partial(check_engine, settings=settings)
             _LOOPS[key] = EngineLoop(lambda: load_engine(arguments, check), stall_s)
+            # Last in, first out: engines are closed before vLLM's and Python's own last orders.
+            atexit.unregister(close_engines)
+            atexit.register(close_engines)
         return _LOOPS[key]
 
 
-@atexit.register
 def close_engines() -> None:
     """Give back all engines of this process."""
     with _LOADING:

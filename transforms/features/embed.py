@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from transforms.outcome import StopRunError
+from transforms.processor import cpu_has_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +125,7 @@ def _load(model: str, pretrained: str) -> ClipModel:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    fast_bf16 = device == "cuda" or _cpu_has_bf16()
+    fast_bf16 = device == "cuda" or cpu_has_bf16()
     dtype = torch.bfloat16 if fast_bf16 else torch.float32
     if model not in open_clip.list_models():
         raise WeightsError(
@@ -146,14 +147,6 @@ def _load(model: str, pretrained: str) -> ClipModel:
     if pretrained == RANDOM:
         loaded = ClipModel(network, size_px, device, dtype, _center(loaded))
     return loaded
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 itself; without that, bf16 is slower than fp32."""
-    import torch
-
-    capability = torch.cpu.get_capabilities()
-    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
 
 
 def _center(model: ClipModel) -> Vectors:

@@ -118,6 +118,8 @@ class Puppet:
             one.done(one.engine_id, ValueError("longer than the maximum model length"))
         elif "fault" in one.question and self.stage.log.count(one.question) == 1:
             one.done(one.engine_id, Finished("", "error", 0, 0))
+        elif "trips" in one.question and self.stage.log.count(one.question) == 1:
+            one.done(one.engine_id, RuntimeError("Already borrowed"))
         else:
             one.answer()
         if "twice" in one.question:
@@ -213,13 +215,14 @@ def test_replies_meet_their_requests_by_id(
         "three",
         "abort",
         "fault",
+        "trips",
         "think",
         "only think",
     )
     requests = solving(*questions)
     replies = ask(opened(clip_store), requests)
     found = dict(zip(questions, zip(requests, replies, strict=True), strict=True))
-    for question in ("one", "twice", "three", "fault", "think"):
+    for question in ("one", "twice", "three", "fault", "trips", "think"):
         request, reply = found[question]
         assert is_own(request, reply)
         assert (reply.prompt_tokens, reply.completion_tokens) == (5, 6)
@@ -230,7 +233,9 @@ def test_replies_meet_their_requests_by_id(
     assert found["cut"][1].lasting and not found["abort"][1].lasting
     assert found["abort"][1].error == "the engine ended with 'abort'"
     assert found["only think"][1].error == "the model thought, but gave no reply"
-    assert stage.log.count("fault") == 2, "an engine's own fault is worth a second try"
+    for own_fault in ("fault", "trips"):
+        assert stage.log.count(own_fault) == 2, "an engine's own fault is worth a second try"
+    assert stage.log.count("too long") == 1, "what it refuses it refuses again"
     assert len(stage.engines) == 1
 
 
