@@ -18,6 +18,7 @@ from transforms.features.embed import FeatureSettings
 from transforms.features.select import SelectSettings
 from transforms.publish.routing import PublishSettings
 from transforms.verify.checks import VerifySettings
+from transforms.verify.conditions import no_tools
 from transforms.video.analyse import InputSettings
 from transforms.video.cut import CutSettings
 from transforms.video.overlay_text import TextSettings
@@ -45,7 +46,23 @@ class Config(BaseModel):
     constructed: ConstructedSettings = Field(default_factory=ConstructedSettings)
     teacher: TeacherSettings = Field(default_factory=TeacherSettings)
     verify: VerifySettings = Field(default_factory=VerifySettings)
+    verifier: TeacherSettings | None = Field(
+        None,
+        description="the model that the verifier asks, with the fields of `teacher`; null = the "
+        "teacher itself",
+    )
     publish: PublishSettings = Field(default_factory=PublishSettings)
+
+    @property
+    def examiner(self) -> TeacherSettings | None:
+        """Whom the verifier asks; None where it asks nobody: the measure teacher only knows its own
+        questions, and those are measured anew."""
+        settings = self.verify
+        asks = bool(settings.conditions or settings.claims or settings.conclusions)
+        model = self.verifier or self.teacher
+        if not asks or model.kind is TeacherKind.MEASURE:
+            return None
+        return no_tools(model)
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, as it is stored with the dataset.
@@ -55,6 +72,8 @@ class Config(BaseModel):
         """
         values = self.model_dump(mode="json")
         values["teacher"]["url"] = ""
+        if values["verifier"]:
+            values["verifier"]["url"] = ""
         return values
 
 
@@ -76,7 +95,9 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_in_words(error)) from error
-    _check_teacher(config.teacher)
+    _check_teacher("teacher", config.teacher)
+    if config.verifier is not None:
+        _check_teacher("verifier", config.verifier)
     if config.shots.join is Join.FEATURES and not config.features.enabled:
         raise ConfigError(
             "shots.join: features compares pictures by a model, and features.model is none; "
@@ -152,20 +173,20 @@ def _known(location: tuple[int | str, ...]) -> str:
 SECRET_WORDS = ("token", "secret", "password", "api_key", "apikey", "authorization")
 
 
-def _check_teacher(teacher: TeacherSettings) -> None:
+def _check_teacher(name: str, teacher: TeacherSettings) -> None:
     for section in ("extra_body", "engine_args"):
-        for name in getattr(teacher, section):
+        for field in getattr(teacher, section):
             # All of the configuration is published; `max_tokens` and the like are no secrets.
-            words = name.casefold().replace("tokens", "")
+            words = field.casefold().replace("tokens", "")
             if any(word in words for word in SECRET_WORDS):
                 raise ConfigError(
-                    f"teacher.{section}.{name}: a secret would be published with the "
-                    "configuration; use an environment variable (teacher.api_key_env, HF_TOKEN)"
+                    f"{name}.{section}.{field}: a secret would be published with the "
+                    f"configuration; use an environment variable ({name}.api_key_env, HF_TOKEN)"
                 )
     if teacher.kind is TeacherKind.OPENAI and not (teacher.urls and all(teacher.urls)):
-        raise ConfigError("teacher.url: needed with teacher.kind openai, such as http://host/v1")
+        raise ConfigError(f"{name}.url: needed with {name}.kind openai, such as http://host/v1")
     if teacher.kind is not TeacherKind.MEASURE and not teacher.model:
-        raise ConfigError(f"teacher.model: needed with teacher.kind {teacher.kind}")
+        raise ConfigError(f"{name}.model: needed with {name}.kind {teacher.kind}")
 
 
 def reference() -> str:

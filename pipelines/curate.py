@@ -11,6 +11,7 @@ import apache_beam as beam
 
 from pipelines.config import Config
 from pipelines.records import KeepRecords
+from schemas.case import Attempt, Case
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from schemas.usage import Usage
@@ -27,6 +28,7 @@ from transforms.annotate.describe import (
 )
 from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.propose import Proposer, TaskMaker
+from transforms.annotate.teacher import TeacherSettings
 from transforms.features.borders import EmbedBorders
 from transforms.features.stage import QualityGate, RejectNearDuplicates
 from transforms.legs import OUT, REJECTED, TALLY, Leg
@@ -36,6 +38,7 @@ from transforms.publish.card import card_entry
 from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
 from transforms.publish.index import index_entry
 from transforms.publish.stage import Routed, Router, WriteShards
+from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter
@@ -92,13 +95,16 @@ class Curate(beam.PTransform):
         name: str = "",
         *,
         tallied: bool = True,
+        model: TeacherSettings | None = None,
     ) -> Any:
         """Apply a leg that asks the teacher, and take note of what that took.
 
-        `tallied`: whether its subjects have not entered the stage yet.
+        `tallied`: whether its subjects have not entered the stage yet. `model`: another than the
+        teacher that is asked.
         """
         plan = self._plan
-        teacher = StoredTeacher(plan.config.teacher, plan.store, plan.config.shots, plan.progress)
+        settings = model or plan.config.teacher
+        teacher = StoredTeacher(settings, plan.store, plan.config.shots, plan.progress)
         label = name or str(stage).capitalize()
         done = elements | label >> AskTeacher(
             stage, asker, subjects, teacher, share=plan.share_models
@@ -233,7 +239,7 @@ class Curate(beam.PTransform):
             cases = (cases, constructed) | "AllCases" >> beam.Flatten()
         cases = cases | "Spread3" >> beam.Reshuffle()
         for number in range(config.verify.repair_rounds + 1):
-            answerer = Answerer(config.teacher, config.seed, number)
+            answerer = Answerer(config.teacher, config.seed, number, config.verify.repair_budget)
             answered = self._ask(cases, Stage.ANSWER, answerer, _case_subject, f"Answer{number}")
             rollouts = answered | f"Rollouts{number}" >> beam.FlatMap(lambda one: one.rollouts)
             self._count_out(Stage.ANSWER, rollouts)
@@ -241,8 +247,20 @@ class Curate(beam.PTransform):
             cases = self._leg(
                 answered, Stage.VERIFY, verifier, _answered_subjects, f"Verify{number}"
             )
-        accepted = cases | "Accepted" >> beam.FlatMap(lambda case: case.accepted)
-        self._count_out(Stage.VERIFY, accepted)
+            accepted = cases | f"Accepted{number}" >> beam.FlatMap(_accepted_of, number)
+            self._count_out(Stage.VERIFY, accepted)
+            if config.examiner is not None:
+                examiner = Examiner(config.examiner, config.verify, config.seed, number)
+                cases = self._ask(
+                    cases,
+                    Stage.EXAMINE,
+                    examiner,
+                    _CasesAttempts(number),
+                    f"Examine{number}",
+                    model=config.examiner,
+                )
+                stood = cases | f"Stood{number}" >> beam.FlatMap(_accepted_of, number)
+                self._count_out(Stage.EXAMINE, stood)
         cases | "KeepCases" >> KeepRecords(self._plan.records_folder, "case", _case_record)
         return cases
 
@@ -379,6 +397,21 @@ def _scene_subjects(scenes: Any) -> list[tuple[str, str]]:
 
 def _proposal_subject(proposals: Any) -> list[tuple[str, str]]:
     return [(proposals.scene.clip.id, proposals.scene.clip.video_id)]
+
+
+def _accepted_of(case: Case, number: int) -> list[Attempt]:
+    """The attempts of a round that are accepted so far."""
+    return [attempt for attempt in case.accepted if attempt.rollout.round == number]
+
+
+@dataclass(frozen=True)
+class _CasesAttempts:
+    """What a case stands for where the attempts of a round are examined."""
+
+    round: int
+
+    def __call__(self, case: Case) -> list[tuple[str, str]]:
+        return [(one.rollout.id, case.task.id) for one in _accepted_of(case, self.round)]
 
 
 def _case_subject(case: Any) -> list[tuple[str, str]]:

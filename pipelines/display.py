@@ -26,7 +26,7 @@ RATE_OVER_S = 60.0
 
 SHOWN = (
     *(Stage.INGEST, Stage.DECODE, Stage.SELECT, Stage.CUT, Stage.TRANSCRIBE, Stage.CONSTRUCT),
-    *(Stage.DESCRIBE, Stage.PROPOSE, Stage.ANSWER, Stage.VERIFY, Stage.ROUTE),
+    *(Stage.DESCRIBE, Stage.PROPOSE, Stage.ANSWER, Stage.VERIFY, Stage.EXAMINE, Stage.ROUTE),
 )
 """In the order of the way; a stage that nothing entered is not shown."""
 

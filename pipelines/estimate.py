@@ -338,5 +338,7 @@ def _typical_prompt(
         REPAIR: lambda: solve_request(scene, CRITIQUE),
     }[kind]()
     templates = load_templates(settings.prompts)
-    said = compose(request, templates, settings, lambda one, at: unseen_frames(one, settings, at))
+    said = compose(
+        request, templates, settings, lambda one, at, _: unseen_frames(one, settings, at)
+    )
     return float(count_prompt(said, told_as(settings, store).family).total)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from schemas.base import Record
+from schemas.claim import CheckedClaim
 from schemas.clip import Clip, Media
 from schemas.description import Description
+from schemas.examination import Examination
 from schemas.rollout import Rollout
 from schemas.task import Task
 from schemas.transcript import Subtitles, TimedText
@@ -47,6 +49,11 @@ class Attempt(Record):
 
     rollout: Rollout
     verdict: Verdict
+    claims: tuple[CheckedClaim, ...] = ()
+    """What its reasoning claims, checked against the clip; () = not examined."""
+    conclusions: tuple[str, ...] = ()
+    """Answers that follow from its reasoning without the last sentence, as somebody saw it who was
+    not shown the clip; () = nobody was asked."""
 
 
 class Case(Record):
@@ -57,6 +64,8 @@ class Case(Record):
     asked: int = 0
     """How many first-round rollouts were asked for; not all need have come back readable."""
     attempts: tuple[Attempt, ...] = ()
+    examination: Examination = Examination()
+    """What came back when it was asked again under changed evidence."""
 
     @property
     def accepted(self) -> tuple[Attempt, ...]:

@@ -22,6 +22,7 @@ class Stage(StrEnum):
     TASK = "task"
     ANSWER = "answer"
     VERIFY = "verify"
+    EXAMINE = "examine"
     ROUTE = "route"
 
 
@@ -38,11 +39,12 @@ UNITS: dict[Stage, str] = {
     Stage.TASK: "task",
     Stage.ANSWER: "rollout",
     Stage.VERIFY: "rollout",
+    Stage.EXAMINE: "rollout",
     Stage.ROUTE: "task",
 }
 """What each stage counts."""
 
-OPTIONAL = frozenset({Stage.TRANSCRIBE, Stage.CONSTRUCT, Stage.DESCRIBE})
+OPTIONAL = frozenset({Stage.TRANSCRIBE, Stage.CONSTRUCT, Stage.DESCRIBE, Stage.EXAMINE})
 """Stages that a configuration can leave out; where nothing entered they are not listed."""
 SOURCES = frozenset({Stage.CONSTRUCT, Stage.TASK})
 """Stages that make what they count: nothing of it came out of a stage before."""
@@ -93,7 +95,7 @@ class Reason(StrEnum):
     TEACHER_FAILED = "teacher_failed"
     TEACHER_CANNOT_ANSWER = "teacher_cannot_answer"
     BAD_REPLY = "bad_reply"
-    # verify
+    # verify, examine
     CHECK_FAILED = "check_failed"
     # route
     NO_ACCEPTED_ROLLOUT = "no_accepted_rollout"

@@ -41,7 +41,7 @@ def _template(name: str) -> Template:
     return environment.from_string((PROMPTS / name).read_text("utf-8"))
 
 
-SOLVE = _template("solve.v2.j2")
+SOLVE = _template("solve.v3.j2")
 PROPOSE = _template("propose.v2.j2")
 DESCRIBE = _template("describe.v1.j2")
 

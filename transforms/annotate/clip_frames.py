@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 from schemas.clip import Media
 from transforms.video.decode import DECODER_THREADS
 
+Box = tuple[float, float, float, float]
+CELL_PX = 28
+"""Sides of a part that is shown are multiples of this, like those of whole frames."""
+LEAST_PX = 8
+"""A box narrower than this is widened: so little shows nothing."""
 Shown = tuple[float, NDArray[np.uint8]]
 """Presentation time in seconds from the clip's first frame, and pixels (H, W, 3) RGB."""
 
@@ -26,10 +31,15 @@ _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEX
 
 
 def decode_frames(
-    path: Path, media: Media, numbers: Sequence[int], size_px: tuple[int, int]
+    path: Path,
+    media: Media,
+    numbers: Sequence[int],
+    size_px: tuple[int, int],
+    box: Box | tuple[()] = (),
 ) -> list[Shown]:
     """The frames of these numbers (0 = first; rising, distinct), scaled to (width, height).
 
+    Of a part of the frame (`box`, corners relative to the frame) what is shown fits into that size.
     They are exactly those that decoding all of the file gives. Raises ValueError if the file can't
     be decoded or lacks one of them.
     """
@@ -40,7 +50,7 @@ def decode_frames(
             stream = container.streams.video[0]
             clock = _Clock(stream, Fraction(media.fps_num, media.fps_den))
             for number, frame in _wanted(container, stream, clock, media, numbers):
-                found[number] = clock.seconds(frame.pts), _rgb(frame, size_px)
+                found[number] = clock.seconds(frame.pts), _rgb(frame, size_px, box)
     except (av.FFmpegError, OSError, IndexError) as error:
         raise ValueError(f"the clip's file can't be decoded: {type(error).__name__}") from error
     for number in numbers:
@@ -118,7 +128,35 @@ def _decoded(
         yield from (frame for frame in packet.decode() if frame.pts is not None)
 
 
-def _rgb(frame: av.VideoFrame, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+def _rgb(frame: av.VideoFrame, size_px: tuple[int, int], box: Box | tuple[()]) -> NDArray[np.uint8]:
     width_px, height_px = size_px
+    if not box:
+        return _scaled(frame, width_px, height_px)
+    whole = _scaled(frame, frame.width, frame.height)
+    left, top, right, bottom = _corners(box, frame.width, frame.height)
+    part = av.VideoFrame.from_ndarray(np.ascontiguousarray(whole[top:bottom, left:right]), "rgb24")
+    # As large as fits; its shape stays, to within the cells that the models count in.
+    share = min(width_px / part.width, height_px / part.height)
+    cell = min(CELL_PX, width_px, height_px)
+    width_px, height_px = (
+        max(round(side * share / cell), 1) * cell for side in (part.width, part.height)
+    )
+    return _scaled(part, width_px, height_px)
+
+
+def _corners(box: Box, width_px: int, height_px: int) -> tuple[int, int, int, int]:
+    """Pixels of a box that lies at least in part inside the frame; at least `LEAST_PX` a side."""
+    left, right = _side(box[0], box[2], width_px)
+    top, bottom = _side(box[1], box[3], height_px)
+    return left, top, right, bottom
+
+
+def _side(start: float, end: float, size_px: int) -> tuple[int, int]:
+    least = min(LEAST_PX, size_px)
+    first = min(max(int(start * size_px), 0), size_px - least)
+    return first, min(max(int(end * size_px + 0.5), first + least), size_px)
+
+
+def _scaled(frame: av.VideoFrame, width_px: int, height_px: int) -> NDArray[np.uint8]:
     small = frame.reformat(width_px, height_px, format="rgb24", interpolation=_SCALING, threads=1)
     return np.asarray(small.to_ndarray(), dtype=np.uint8)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from schemas.base import content_hash
 from schemas.case import Scene
 from schemas.rollout import ToolCall
+from schemas.view import WHOLE, View
 from transforms.annotate.prompts import Templates, plain, render_prompt, seconds
 from transforms.annotate.reply_forms import may_call_tool, reply_schema, schemas_version
 from transforms.annotate.seeing import VERSION as SEEING_VERSION
@@ -19,8 +20,9 @@ from transforms.annotate.seeing import Frames
 from transforms.annotate.teacher import Family, Request, TeacherSettings
 
 Part = str | Frames
-Look = Callable[[Scene, tuple[float, ...] | None], Frames]
-"""Frames of a scene at these times, or those that the settings ask for."""
+Look = Callable[[Scene, tuple[float, ...] | None, View], Frames | None]
+"""Frames of a scene at these times, or those that the settings ask for; of them, those that a view
+shows (None: none)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def compose(
 ) -> Conversation:
     """The conversation of a request. Raises what `render_prompt` and `look` raise."""
     scene = request.scene
-    shown = () if scene is None else (look(scene, None),)
+    frames = None if scene is None else look(scene, None, request.view)
+    shown = () if frames is None else (frames,)
     prompt = render_prompt(
         request, templates, settings, frame_times_s=shown[0].times_s if shown else ()
     )
@@ -57,7 +60,8 @@ def compose(
         assert scene is not None
         again = may_call_tool(request, settings) or number < len(request.tool_calls)
         turns.append(Turn("assistant", (plain(call.text),)))
-        closer = look(scene, call.frame_times_s)
+        closer = look(scene, call.frame_times_s, WHOLE)
+        assert closer is not None, "a call that shows nothing is refused"
         turns.append(Turn("user", (closer, crop_text(call, again=again))))
     sha256 = prompt.sha256
     if len(turns) > 1:

@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.base import canonical_json
 from schemas.case import Scene
+from schemas.view import View
 from transforms.annotate.asking import TeacherUnavailable, failed, params_json, seed_of
 from transforms.annotate.conversation import compose, conversation_version
 from transforms.annotate.openai_messages import (
@@ -191,13 +192,19 @@ class _Link:
         # One set of threads for all who ask: as many requests are held ready as are needed.
         self.threads = ThreadPoolExecutor(places + READY_AHEAD, thread_name_prefix="teacher")
         self._looker = Looker(store, settings, kept=1)
-        self._pictures: Recent[tuple[str, tuple[float, ...] | None], Pictures] = Recent(2 * places)
+        self._pictures: Recent[tuple[str, tuple[float, ...] | None, View], Pictures | None]
+        self._pictures = Recent(2 * places)
 
-    def look(self, scene: Scene, times_s: tuple[float, ...] | None = None) -> Pictures:
+    def look(self, scene: Scene, times_s: tuple[float, ...] | None, view: View) -> Pictures | None:
         """The frames of a scene as they are sent, encoded once for all requests about them."""
-        return self._pictures.of(
-            (scene.media.ref, times_s), lambda: encode(self._looker.look(scene, times_s))
-        )
+        key = (scene.media.ref, times_s, view)
+        return self._pictures.of(key, lambda: self._encoded(scene, times_s, view))
+
+    def _encoded(
+        self, scene: Scene, times_s: tuple[float, ...] | None, view: View
+    ) -> Pictures | None:
+        frames = self._looker.look(scene, times_s, view)
+        return None if frames is None else encode(frames)
 
     @property
     def context_tokens(self) -> int:

@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from schemas.base import content_hash
 from schemas.case import Scene
 from schemas.task import OPTION_LETTERS, TaskKind
+from schemas.view import Condition, View
 from transforms.annotate.teacher import Purpose, Request, TeacherSettings
 
 FILES: Mapping[Purpose, str] = MappingProxyType(
@@ -27,7 +28,9 @@ FILES: Mapping[Purpose, str] = MappingProxyType(
         Purpose.DESCRIBE: "describe.v1.j2",
         Purpose.SUMMARIZE: "summarize.v1.j2",
         Purpose.PROPOSE: "propose.v2.j2",
-        Purpose.SOLVE: "solve.v2.j2",
+        Purpose.SOLVE: "solve.v3.j2",
+        Purpose.CHECK: "check.v1.j2",
+        Purpose.CONCLUDE: "conclude.v1.j2",
     }
 )
 _SHOWN = frozenset({"duration_s", "frame_times_s", "lines"})
@@ -39,6 +42,8 @@ VARIABLES: Mapping[Purpose, frozenset[str]] = MappingProxyType(
         | {"wanted", "kinds", "sample", "critique", "captions", "event", "story"},
         Purpose.SOLVE: _SHOWN
         | {"kind", "question", "options", "critique", "reply_form", "tool_calls"},
+        Purpose.CHECK: _SHOWN | {"statement", "is_part"},
+        Purpose.CONCLUDE: frozenset({"kind", "question", "options", "reasoning"}),
     }
 )
 """What the templates may use."""
@@ -179,7 +184,7 @@ def render_prompt(
     purpose = request.purpose
     variables = _variables(request, settings)
     if request.scene is not None:
-        variables |= _shown(request.scene, frame_times_s)
+        variables |= _shown(request.scene, request.view, frame_times_s)
     text = _compiled(templates.texts[purpose]).render(variables).strip()
     if len(text) > MAX_PROMPT_CHARS:
         raise ValueError(f"the prompt has {len(text)} characters, more than {MAX_PROMPT_CHARS}")
@@ -193,14 +198,25 @@ def _variables(request: Request, settings: TeacherSettings) -> dict[str, Any]:
         return _propose(request)
     if request.purpose is Purpose.SOLVE:
         return _solve(request, settings)
+    if request.purpose is Purpose.CHECK:
+        return {"statement": plain(request.statement), "is_part": bool(request.view.box)}
+    if request.purpose is Purpose.CONCLUDE:
+        return _asked(request) | {"reasoning": plain(request.reasoning)}
     return {}
 
 
-def _shown(scene: Scene, frame_times_s: Sequence[float]) -> dict[str, Any]:
+def _shown(scene: Scene, view: View, frame_times_s: Sequence[float]) -> dict[str, Any]:
+    # Words are evidence, too: what a view hides is not told either.
+    lines = [
+        line
+        for line in scene.lines
+        if view.condition in (Condition.FULL, Condition.SHUFFLED)
+        or (view.shows(line.start_s) and view.shows(line.end_s))
+    ]
     return {
         "duration_s": scene.media.duration_s,
         "frame_times_s": tuple(frame_times_s),
-        "lines": [_timed(line) | {"source": line.source} for line in scene.lines],
+        "lines": [_timed(line) | {"source": line.source} for line in lines],
     }
 
 
@@ -222,7 +238,7 @@ def _propose(request: Request) -> dict[str, Any]:
     }
 
 
-def _solve(request: Request, settings: TeacherSettings) -> dict[str, Any]:
+def _asked(request: Request) -> dict[str, Any]:
     # Field by field, and never the task itself: it holds the expected answer and its evidence.
     # Nor the description: the model must look at the clip itself.
     task = request.task
@@ -232,6 +248,11 @@ def _solve(request: Request, settings: TeacherSettings) -> dict[str, Any]:
         "kind": task.kind.value,
         "question": plain(task.question),
         "options": tuple(zip(OPTION_LETTERS, options, strict=False)),
+    }
+
+
+def _solve(request: Request, settings: TeacherSettings) -> dict[str, Any]:
+    return _asked(request) | {
         "critique": tuple(plain(line) for line in request.critique),
         "reply_form": settings.reply_form.value,
         # What stands in the first turn must not change with the turns that follow.

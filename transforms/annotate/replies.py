@@ -121,6 +121,19 @@ class SummaryReply(ReplyModel):
     summary: Annotated[str, Field(min_length=1, max_length=10_000)]
 
 
+class CheckReply(ReplyModel):
+    """Reply to a request to check a statement against frames: what is seen first, then the word."""
+
+    seen: ShortText
+    shown: Literal["yes", "no", "unclear"]
+
+
+class ConcludeReply(ReplyModel):
+    """Reply to a request to draw the conclusion of a reasoning."""
+
+    answer: ShortText
+
+
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n\s*```\s*\Z", re.DOTALL)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from transforms.annotate.prompts import kinds_of
 from transforms.annotate.replies import (
+    CheckReply,
+    ConcludeReply,
     DescribeReply,
     ProposeReply,
     ReplyModel,
@@ -27,6 +29,8 @@ def reply_model(request: Request, settings: TeacherSettings) -> type[ReplyModel]
         Purpose.SUMMARIZE: SummaryReply,
         Purpose.PROPOSE: ProposeReply,
         Purpose.SOLVE: solving,
+        Purpose.CHECK: CheckReply,
+        Purpose.CONCLUDE: ConcludeReply,
     }[request.purpose]
 
 
@@ -57,11 +61,14 @@ def reply_schema(request: Request, settings: TeacherSettings) -> dict[str, Any] 
 
 def schemas_version() -> list[Any]:
     """Changes with the schemas of all replies."""
-    models = (DescribeReply, SummaryReply, ProposeReply, SolveReply, StepsReply, ToolReply)
+    models = (
+        *(DescribeReply, SummaryReply, ProposeReply, SolveReply, StepsReply, ToolReply),
+        *(CheckReply, ConcludeReply),
+    )
     return [_wire_schema(model) for model in models]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _wire_schema(model: type[ReplyModel]) -> dict[str, Any]:
     schema = model.model_json_schema()
     wired: dict[str, Any] = _wire(schema, schema.get("$defs", {}))

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from schemas.case import Scene
 from schemas.clip import Media
+from schemas.view import WHOLE, View
 from transforms.annotate.clip_frames import decode_frames
 from transforms.annotate.frame_times import choose_frames, even_frames
 from transforms.annotate.teacher import FramePolicy, TeacherSettings
+from transforms.annotate.views import HIDDEN, frames_of_view
 from transforms.annotate.visual_tokens import plan_frames
 from transforms.memo import MemoStore
 from transforms.video.media_process import ffmpeg_version
 from transforms.video.small_frames import small_frames
 
-VERSION = "2"
+VERSION = "3"
 """Raise when the same settings would show other frames or other pixels."""
 
 CHANGES_VERSION = "1"
@@ -43,6 +45,8 @@ class Frames:
     num_frames: int
     """Frames in the clip's file."""
     duration_s: float
+    view: View = WHOLE
+    """What of the clip is shown; pixels at the same times differ between views."""
 
     @property
     def is_even(self) -> bool:
@@ -61,10 +65,13 @@ def look(
     settings: TeacherSettings,
     times_s: Sequence[float] | None = None,
     *,
+    view: View = WHOLE,
     starts_s: Sequence[float] = (),
     changes: Sequence[float] = (),
-) -> Frames:
+) -> Frames | None:
     """The frames of a clip nearest to these clip times, or those that the settings ask for.
+
+    `view` says which of them are shown; None if none is.
 
     `starts_s` are the clip times at which its shots begin, `changes` how much each frame differs
     from the one before: what the policies `shots` and `detail` go by. Never more frames than the
@@ -82,13 +89,21 @@ def look(
         )
     else:
         numbers = sorted({min(max(round(time_s * fps), 0), total - 1) for time_s in times_s})
-    shown = decode_frames(path, media, numbers, (plan.width_px, plan.height_px))
+    shown = frames_of_view(view, numbers, fps, total)
+    if not shown.numbers:
+        return None
+    size_px = (plan.width_px, plan.height_px)
+    wanted = sorted({*shown.numbers, *shown.pictures} - {HIDDEN})
+    decoded = dict(zip(wanted, decode_frames(path, media, wanted, size_px, view.box), strict=True))
+    black = np.zeros_like(next(iter(decoded.values()))[1])
+    pixels = [black if one == HIDDEN else decoded[one][1] for one in shown.pictures]
     return Frames(
-        pixels=np.stack([pixels for _, pixels in shown]),
-        times_s=tuple(time_s for time_s, _ in shown),
+        pixels=np.stack(pixels),
+        times_s=tuple(decoded[number][0] for number in shown.numbers),
         fps=fps,
         num_frames=total,
         duration_s=media.duration_s,
+        view=view,
     )
 
 
@@ -123,16 +138,22 @@ class Looker:
     def __init__(self, store: MemoStore, settings: TeacherSettings, kept: int) -> None:
         self._store = store
         self._settings = settings
-        self._recent: Recent[tuple[str, tuple[float, ...] | None], Frames] = Recent(kept)
+        self._recent: Recent[tuple[str, tuple[float, ...] | None, View], Frames | None]
+        self._recent = Recent(kept)
 
-    def look(self, scene: Scene, times_s: tuple[float, ...] | None = None) -> Frames:
+    def look(
+        self, scene: Scene, times_s: tuple[float, ...] | None = None, view: View = WHOLE
+    ) -> Frames | None:
         """The frames of a scene at these times, or those that the settings ask for.
+
+        Of them those that the view shows; None if it shows none.
 
         Raises ValueError if the clip can't be decoded, Rejected if that takes too long or crashes.
         """
-        return self._recent.of((scene.media.ref, times_s), lambda: self._look(scene, times_s))
+        key = (scene.media.ref, times_s, view)
+        return self._recent.of(key, lambda: self._look(scene, times_s, view))
 
-    def _look(self, scene: Scene, times_s: tuple[float, ...] | None) -> Frames:
+    def _look(self, scene: Scene, times_s: tuple[float, ...] | None, view: View) -> Frames | None:
         media, policy = scene.media, self._settings.frames
         detail = policy is FramePolicy.DETAIL and times_s is None
         return look(
@@ -140,6 +161,7 @@ class Looker:
             media,
             self._settings,
             times_s,
+            view=view,
             starts_s=[start_s - scene.clip.start_s for start_s in scene.clip.shot_starts_s],
             changes=measure_changes(self._store, media) if detail else (),
         )

@@ -17,6 +17,7 @@ from schemas.case import Scene
 from schemas.description import Caption
 from schemas.rollout import ToolCall
 from schemas.task import Task, TaskKind
+from schemas.view import WHOLE, View
 from transforms.outcome import is_fatal
 
 
@@ -175,15 +176,19 @@ class Purpose(StrEnum):
     """Questions about a clip."""
     SOLVE = "solve"
     """Reasoning and answer to a task."""
+    CHECK = "check"
+    """Whether frames show what a statement says."""
+    CONCLUDE = "conclude"
+    """The answer to a task that follows from a reasoning, without frames."""
 
 
 class Request(Record):
     """One thing asked of a teacher; what it is follows from what is set (`purpose`)."""
 
     scene: Scene | None = None
-    """None only for SUMMARIZE."""
+    """None only for SUMMARIZE and CONCLUDE."""
     task: Task | None = None
-    """Set only for SOLVE."""
+    """Set only for SOLVE and CONCLUDE."""
     wanted: int = 0
     """How many questions; above 0 only for PROPOSE."""
     kinds: tuple[TaskKind, ...] = ()
@@ -195,13 +200,21 @@ class Request(Record):
     """What the verifier found wrong with the attempt before, in plain words."""
     tool_calls: tuple[ToolCall, ...] = ()
     """What the model asked to see more of so far, and was shown (SOLVE)."""
+    view: View = WHOLE
+    """What of the clip the model is shown (SOLVE, CHECK)."""
+    statement: str = ""
+    """What the frames are said to show (CHECK)."""
+    reasoning: str = ""
+    """What the answer must follow from (CONCLUDE)."""
     seed: int = 0
 
     @property
     def purpose(self) -> Purpose:
         """What the request asks for."""
         if self.scene is None:
-            return Purpose.SUMMARIZE
+            return Purpose.SUMMARIZE if self.task is None else Purpose.CONCLUDE
+        if self.statement:
+            return Purpose.CHECK
         if self.task is not None:
             return Purpose.SOLVE
         return Purpose.PROPOSE if self.wanted > 0 else Purpose.DESCRIBE
@@ -226,6 +239,9 @@ class Request(Record):
             self.round,
             list(self.critique),
             _plain(self.tool_calls),
+            _plain([self.view]),
+            self.statement,
+            self.reasoning,
             self.seed,
         )
 

@@ -50,7 +50,8 @@ def _media_id(kind: str, media_sha256: str, frames: Frames, times_s: tuple[float
     """Changes with all that a model's processor makes its input of."""
     _, height, width, _ = frames.pixels.shape
     place = [frames.fps, frames.num_frames, frames.duration_s]
-    return content_hash(kind, media_sha256, list(times_s), [height, width], place)
+    view = frames.view.model_dump(mode="json")
+    return content_hash(kind, media_sha256, list(times_s), [height, width], place, view)
 
 
 def video_metadata(frames: Frames) -> dict[str, Any]:

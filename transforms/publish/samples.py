@@ -24,7 +24,7 @@ from schemas.sample import (
     Sampling,
     StepLabel,
 )
-from schemas.task import Answer, Origin
+from schemas.task import Origin
 from transforms.publish.messages import (
     MEDIA_ID,
     crop_media,
@@ -33,7 +33,7 @@ from transforms.publish.messages import (
 )
 from transforms.publish.routing import Route, pass_rate
 from transforms.verify.checks import VerifySettings, reward_spec
-from transforms.verify.consensus import consensus
+from transforms.verify.gold import answer_origin, gold_of
 
 REJECTED = "rejected-"
 """Before the media of a rejected reply."""
@@ -49,7 +49,8 @@ def make_sample(
 ) -> Sample:
     """The sample of one route of a case. Its id is unique in the dataset: split and task."""
     key = f"{route.split}-{case.task.id}"
-    answer, origin = published_answer(case, settings)
+    answer = gold_of(case, settings)
+    origin = answer_origin(case)
     messages, rejected = [question_message(case)], list[Message]()
     media = [_media(case, key)]
     if route.split != "rl":
@@ -81,25 +82,6 @@ def make_sample(
         provenance=_provenance(case, route.best, pipeline_version),
         extra_json=canonical_json(_extra(case, route, origin)),
     )
-
-
-def published_answer(case: Case, settings: VerifySettings) -> tuple[Answer, str]:
-    """The answer that a trainer grades against, and where it comes from."""
-    task = case.task
-    if task.gold is not None:
-        if task.origin is Origin.GIVEN:
-            return task.gold, "given"
-        if task.origin is Origin.CONSTRUCTED:
-            return task.gold, "constructed"
-        return task.gold, "measured" if task.is_measured else "proposed"
-    voters = [
-        attempt.rollout
-        for attempt in case.attempts
-        if attempt.rollout.round == 0 and attempt.rollout.sample < settings.samples
-    ]
-    agreed, _ = consensus(task, voters, settings.thresholds)
-    assert agreed is not None, "a rollout was accepted, so the samples agreed on an answer"
-    return agreed, "consensus"
 
 
 def _media(case: Case, key: str) -> SampleMedia:

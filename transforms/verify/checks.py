@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,7 @@ from schemas.rewards import (
 from schemas.rollout import Rollout
 from schemas.task import BOX_KINDS, SPAN_KINDS, Answer, Task, TaskKind
 from schemas.verdict import Check, Verdict, check, judge
+from schemas.view import Condition
 from transforms.annotate.families import solve
 from transforms.annotate.observe import Observation
 from transforms.annotate.questions import CannotSolveError
@@ -55,6 +57,48 @@ class Thresholds(BaseModel):
     agreement: float = Field(
         0.5, ge=0, le=1, description="share of samples that agree, where no gold answer is known"
     )
+    confirmed: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of right answers when the verifier's model is asked, "
+        "corrected for guessing like all that follow",
+    )
+    needs_video: float = Field(
+        0.5, ge=0, le=1, description="1 - share of right answers without any frame"
+    )
+    sufficient: float = Field(
+        0.5, ge=0, le=1, description="right answers from the cited spans alone, over those from all"
+    )
+    necessary: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="1 - right answers without the cited spans, over those from all",
+    )
+    order_needed: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="questions about order: 1 - right answers from frames in "
+        "another order, over those from all",
+    )
+    claims: float = Field(
+        1.0, ge=0, le=1, description="share of the reasoning's claims that the clip does not refute"
+    )
+    concludes: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of those who were told the reasoning without its last "
+        "sentence, and came to its answer",
+    )
+    answerable: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of right answers from which on a question counts as answerable (online)",
+    )
     pass_rate_min: float = Field(
         0.1, ge=0, le=1, description="RL: tasks passed less often are too hard or wrong"
     )
@@ -72,6 +116,26 @@ class VerifySettings(BaseModel):
         4, ge=1, le=64, description="first-round rollouts that count for pass rate and agreement"
     )
     repair_rounds: int = Field(1, ge=0, le=8, description="tries to repair a failed rollout")
+    repair_budget: int = Field(
+        4, ge=0, description="most rollouts of a task that are sent back for repair, all rounds"
+    )
+    conditions: tuple[Condition, ...] = Field(
+        tuple(one for one in Condition if one is not Condition.PREFIX),
+        description="under which evidence the verifier's model is asked again: full, blind, "
+        "evidence, masked, shuffled, prefix; [] = not at all",
+    )
+    condition_samples: int = Field(4, ge=1, le=64, description="how often under each")
+    prefixes: int = Field(4, ge=1, le=64, description="at how many moments, for prefix")
+    hide: Literal["drop", "black"] = Field(
+        "drop", description="what becomes of hidden frames: left out, or shown black"
+    )
+    claims: bool = Field(
+        True, description="whether the verifier's model looks up what the reasoning claims"
+    )
+    claim_samples: int = Field(1, ge=1, le=16, description="how often each claim is looked up")
+    conclusions: int = Field(
+        2, ge=0, le=16, description="how often the reasoning is told to somebody without frames"
+    )
     thresholds: Thresholds = Field(default_factory=Thresholds)
 
 
@@ -80,6 +144,8 @@ _SUFFIX = {
     TaskKind.FREE_TEXT: "_text",
 }
 """Kinds that are graded by degree have thresholds of their own."""
+OWN_CHECKS = frozenset({"format", "spans_inside", "cited_times", "ends_in_answer"})
+"""Checks that look at nothing but the rollout and the length of the clip."""
 EDGE_S = 0.05
 """Slack for times in a text: rounded to hundredths, or the end of the last frame."""
 
@@ -110,24 +176,30 @@ def verify(
     """All checks of a rollout. `gold` is the known or agreed answer, `observation` what was
     measured anew on the published mp4; without them their checks are not made.
     """
-    checks = [
-        _format(rollout, thresholds),
-        _spans_inside(rollout, task, scene.media, thresholds),
-        _cited_times(rollout, scene.media.duration_s, thresholds),
-        _ends_in_answer(rollout, thresholds),
-    ]
+    checks = own_checks(rollout, task, scene.media, thresholds)
     if gold is not None:
         name = answer_check(task.kind)
         score = score_answer(rollout.answer_text, gold)
         # The detail goes into critiques, so it must not hold the gold answer.
         detail = f"the answer {rollout.answer_text!r} is not right"
-        checks.append(_made(name, score, thresholds, detail))
+        checks.append(made_check(name, score, thresholds, detail))
     if observation is not None:
         checks.append(_measured(rollout, task, observation, thresholds))
     return judge(rollout.id, tuple(checks))
 
 
-def _made(name: str, score: float, thresholds: Thresholds, detail: str) -> Check:
+def own_checks(rollout: Rollout, task: Task, media: Media, thresholds: Thresholds) -> list[Check]:
+    """The checks that need no answer to compare with."""
+    return [
+        _format(rollout, thresholds),
+        _spans_inside(rollout, task, media, thresholds),
+        _cited_times(rollout, media.duration_s, thresholds),
+        _ends_in_answer(rollout, thresholds),
+    ]
+
+
+def made_check(name: str, score: float, thresholds: Thresholds, detail: str) -> Check:
+    """A check by the threshold of its name; `detail` says, if it fails, what is wrong."""
     threshold = float(getattr(thresholds, name))
     # Exact, not rounded: whoever grades the answer again must get the same.
     return check(name, score, threshold, "" if score >= threshold else detail)
@@ -139,7 +211,7 @@ def _format(rollout: Rollout, thresholds: Thresholds) -> Check:
     except ValueError:
         score = 0.0
     detail = "reasoning and answer must not hold think or answer tags"
-    return _made("format", score, thresholds, detail)
+    return made_check("format", score, thresholds, detail)
 
 
 def _spans_inside(rollout: Rollout, task: Task, media: Media, thresholds: Thresholds) -> Check:
@@ -153,7 +225,7 @@ def _spans_inside(rollout: Rollout, task: Task, media: Media, thresholds: Thresh
         left, top, right, bottom = box.xyxy_norm
         inside = 0.0 <= left < right <= 1.0 and 0.0 <= top < bottom <= 1.0
         good.append(inside and 0.0 <= box.t_s <= end_s)
-    return _made(
+    return made_check(
         "spans_inside",
         _share(good),
         thresholds,
@@ -163,7 +235,7 @@ def _spans_inside(rollout: Rollout, task: Task, media: Media, thresholds: Thresh
 
 def _cited_times(rollout: Rollout, duration_s: float, thresholds: Thresholds) -> Check:
     times = cited_times_in(rollout.reasoning)
-    return _made(
+    return made_check(
         "cited_times",
         _share([0.0 <= time_s <= duration_s + EDGE_S for time_s in times]),
         thresholds,
@@ -178,7 +250,7 @@ def _ends_in_answer(rollout: Rollout, thresholds: Thresholds) -> Check:
     except ValueError:
         score = 0.0
     detail = f"the last sentence of the reasoning does not give the answer {rollout.answer_text!r}"
-    return _made("ends_in_answer", score, thresholds, detail)
+    return made_check("ends_in_answer", score, thresholds, detail)
 
 
 def _measured(
@@ -188,11 +260,11 @@ def _measured(
     try:
         found = solve(observation, json.loads(task.spec_json), task.options).answer
     except CannotSolveError as error:
-        return _made(name, 0.0, thresholds, f"measured on the clip: {error}")
+        return made_check(name, 0.0, thresholds, f"measured on the clip: {error}")
     tolerance = task.gold.tolerance if task.gold is not None else -1.0
     anew = Answer(kind=task.kind, text=found, options=task.options, tolerance=tolerance)
     score = score_answer(rollout.answer_text, anew)
-    return _made(name, score, thresholds, "measuring the clip anew gives another answer")
+    return made_check(name, score, thresholds, "measuring the clip anew gives another answer")
 
 
 def _share(good: Sequence[bool]) -> float:

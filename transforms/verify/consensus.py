@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from schemas.rejection import Rejected
@@ -18,23 +19,30 @@ def same(one: Answer, other: Answer, thresholds: Thresholds) -> bool:
 
 
 def consensus(
-    task: Task, rollouts: Sequence[Rollout], thresholds: Thresholds, asked: int = 0
+    task: Task,
+    voters: Sequence[tuple[Rollout, float]],
+    thresholds: Thresholds,
+    asked: int = 0,
 ) -> tuple[Answer | None, float]:
-    """The answer that most rollouts agree with, and their share; None if none can be read.
+    """The answer that most of the weight agrees with, and its share; None if none can be read.
 
-    The share is of the rollouts `asked` for: one that never came back agrees with nobody. Of
-    equally many, the answer of the earlier sample wins.
+    `voters` are rollouts with weights of at most 1. The share is of the rollouts `asked` for: one
+    that never came back agrees with nobody. Of equal weights, the answer of the earlier sample
+    wins.
     """
     answers = [
-        answer
-        for rollout in sorted(rollouts, key=lambda rollout: rollout.sample)
+        (answer, weight)
+        for rollout, weight in sorted(voters, key=lambda voter: voter[0].sample)
         if (answer := _read(task, rollout)) is not None
     ]
     if not answers:
         return None, 0.0
-    votes = [sum(same(one, other, thresholds) for other in answers) for one in answers]
+    votes = [
+        math.fsum(weight for other, weight in answers if same(one, other, thresholds))
+        for one, _ in answers
+    ]
     best = votes.index(max(votes))
-    return answers[best], votes[best] / max(asked, len(rollouts))
+    return answers[best][0], votes[best] / max(asked, len(voters))
 
 
 def _read(task: Task, rollout: Rollout) -> Answer | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.rollout import Rollout, TeacherFacts, rollout_id
-from schemas.task import Answer, Origin
+from schemas.task import Origin
 from transforms.annotate.asker import Replies
 from transforms.annotate.observe import Observation
 from transforms.annotate.solutions import chain, read_solution, read_tool_call
@@ -24,11 +24,12 @@ from transforms.annotate.teacher import (
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, is_fatal, rejection
 from transforms.outcome import rejections as rejections_of
-from transforms.verify.checks import VerifySettings, critique, verify
-from transforms.verify.consensus import consensus
+from transforms.verify.checks import VerifySettings, critique, own_checks, verify
+from transforms.verify.gold import Voter, gold_of, vote_weight
 from transforms.verify.remeasure import remeasured
 
 LOG = logging.getLogger(__name__)
+NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Answerer:
     teacher: TeacherSettings
     seed: int
     round: int
+    repair_budget: int = NO_LIMIT
+    """Most rollouts of a task that are tried again, in all rounds."""
 
     def requests(self, case: Case, replies: Replies) -> Sequence[Request]:
         """What is asked about a case in this round, with the looks that the model asked for."""
@@ -84,11 +87,13 @@ class Answerer:
         common = {"scene": case.scene, "task": case.task, "seed": self.seed, "round": self.round}
         if self.round == 0:
             return [Request(sample=n, **common) for n in range(self.teacher.samples)]
-        return [
+        tried = sum(attempt.rollout.round > 0 for attempt in case.attempts)
+        failed = [
             Request(sample=attempt.rollout.sample, critique=critique(attempt.verdict), **common)
             for attempt in case.attempts
             if attempt.rollout.round == self.round - 1 and not attempt.verdict.accepted
         ]
+        return failed[: max(self.repair_budget - tried, 0)]
 
     def _rollout(self, case: Case, request: Request, reply: Reply) -> Rollout:
         if reply.error:
@@ -157,7 +162,7 @@ class Verifier:
 
     def _verified(self, answered: Answered) -> Outcome[Case]:
         case = answered.case
-        gold = self.gold(case, answered.rollouts)
+        gold = gold_of(case, self.settings, self._voters(answered))
         observation = self._observation(case)
         attempts = list(case.attempts)
         rejections = []
@@ -187,19 +192,9 @@ class Verifier:
         motion = json.loads(case.task.spec_json).get("family") == "motion"
         return remeasured(case.scene.media, self.store, motion=motion)
 
-    def gold(self, case: Case, rollouts: Sequence[Rollout]) -> Answer | None:
-        """The known answer, else the agreed one; an answer that nothing equals if there is none."""
-        if case.task.gold is not None:
-            return case.task.gold
-        first = [attempt.rollout for attempt in case.attempts if attempt.rollout.round == 0]
-        voters = [
-            rollout
-            for rollout in [*first, *rollouts]
-            if rollout.round == 0 and rollout.sample < self.settings.samples
+    def _voters(self, answered: Answered) -> list[Voter]:
+        case, thresholds = answered.case, self.settings.thresholds
+        return [
+            (one, vote_weight(own_checks(one, case.task, case.scene.media, thresholds)))
+            for one in answered.rollouts
         ]
-        thresholds = self.settings.thresholds
-        asked = min(case.asked, self.settings.samples)
-        agreed, share = consensus(case.task, voters, thresholds, asked)
-        if agreed is None or share < thresholds.agreement:
-            return Answer(kind=case.task.kind, text="")
-        return agreed

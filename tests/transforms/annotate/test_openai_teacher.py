@@ -238,7 +238,7 @@ def test_pictures_are_encoded_once_for_all_requests_about_a_clip(
 def test_the_version_follows_prompts_and_forms(tmp_path: Path, clip_store: MemoStore) -> None:
     ours = OpenAITeacher(TeacherSettings(), clip_store)
     assert ours.version() == f"openai-2-{conversation_version(load_templates())}"
-    (tmp_path / "solve.v2.j2").write_text("hello", "utf-8")
+    (tmp_path / "solve.v3.j2").write_text("hello", "utf-8")
     theirs = OpenAITeacher(TeacherSettings(prompts=str(tmp_path)), clip_store)
     assert theirs.version() != ours.version()
     assert theirs.settings.identity() == ours.settings.identity()

@@ -35,8 +35,13 @@ def rollouts(*answers: str) -> list[Rollout]:
     ]  # fmt: skip
 
 
+def equal(several: list[Rollout]) -> list[tuple[Rollout, float]]:
+    """All votes count alike."""
+    return [(one, 1.0) for one in several]
+
+
 def agreed(kind: TaskKind, *answers: str) -> tuple[str, float]:
-    answer, share = consensus(task(kind), rollouts(*answers), Thresholds())
+    answer, share = consensus(task(kind), equal(rollouts(*answers)), Thresholds())
     return ("" if answer is None else answer.text), share
 
 
@@ -72,9 +77,9 @@ def test_no_rollouts_no_answer() -> None:
 @given(st.lists(st.sampled_from(["A", "B", "C", "?"]), max_size=8), st.randoms())
 def test_the_order_of_arrival_does_not_matter(answers: list[str], random: object) -> None:
     several = rollouts(*answers)
-    first = consensus(task(TaskKind.MCQ), several, Thresholds())
+    first = consensus(task(TaskKind.MCQ), equal(several), Thresholds())
     random.shuffle(several)  # type: ignore[attr-defined]
-    assert consensus(task(TaskKind.MCQ), several, Thresholds()) == first
+    assert consensus(task(TaskKind.MCQ), equal(several), Thresholds()) == first
     answer, share = first
     votes = {letter: answers.count(letter) for letter in "ABC"}
     assert share == (max(votes.values()) / len(answers) if any(votes.values()) else 0.0)
@@ -102,6 +107,6 @@ def test_the_threshold_of_its_kind_decides() -> None:
 def test_a_tolerance_of_the_task_counts() -> None:
     gold = make_answer(TaskKind.NUMBER, "9", (), 0.25)
     answers = rollouts("2.0", "2.2", "3.0")
-    _, strict = consensus(task(TaskKind.NUMBER), answers, Thresholds())
-    _, wide = consensus(task(TaskKind.NUMBER, gold=gold), answers, Thresholds())
+    _, strict = consensus(task(TaskKind.NUMBER), equal(answers), Thresholds())
+    _, wide = consensus(task(TaskKind.NUMBER, gold=gold), equal(answers), Thresholds())
     assert (strict, wide) == (pytest.approx(1 / 3), pytest.approx(2 / 3))

@@ -1,0 +1,109 @@
+"""From stored scores to verdicts: thresholds, and nothing else. No model, no frame, no request."""
+
+from __future__ import annotations
+
+from schemas.case import Attempt, Case
+from schemas.examination import Examination
+from schemas.task import Answer, TaskKind
+from schemas.verdict import Check, judge
+from transforms.verify.checks import Thresholds, VerifySettings, made_check, score_answer
+from transforms.verify.conditions import score_evidence, score_task
+from transforms.verify.gold import gold_of
+
+ORDER_KINDS = frozenset({TaskKind.ORDERING})
+EXAMINED = (
+    "confirmed", "needs_video", "sufficient", "necessary", "order_needed", "claims", "concludes",
+)  # fmt: skip
+"""Checks that come of asking the verifier's model, in the order in which they are told."""
+
+
+def examined_checks(
+    case: Case, attempt: Attempt, gold: Answer, thresholds: Thresholds
+) -> list[Check]:
+    """The checks of an attempt that rest on the examination of its case; what was not asked is not
+    checked."""
+    task, table = case.task, case.examination
+    found: dict[str, tuple[float, str]] = {}
+    if table.rows:
+        found |= _task_scores(case, table, gold, thresholds)
+        evidence = score_evidence(
+            table, attempt.rollout, task, gold, case.scene.media.duration_s, thresholds
+        )
+        found["sufficient"] = (
+            evidence.sufficiency,
+            "the answer can't be given from the cited spans alone: cite all that it rests on",
+        )
+        found["necessary"] = (
+            evidence.necessity,
+            "the answer can be given without the cited spans: they are not what it rests on",
+        )
+    if attempt.claims:
+        refuted = [one.claim.text for one in attempt.claims if not one.holds]
+        share = 1.0 - len(refuted) / len(attempt.claims)
+        said = "; ".join(repr(text) for text in dict.fromkeys(refuted))
+        found["claims"] = (share, f"the clip does not show what is claimed: {said}"[:500])
+    if attempt.conclusions:
+        own = Answer(kind=task.kind, text=attempt.rollout.answer_text, options=task.options)
+        right = [score_answer(one, own) >= _least(thresholds) for one in attempt.conclusions]
+        found["concludes"] = (
+            sum(right) / len(right),
+            "the reasoning without its last sentence does not lead to the answer",
+        )
+    return [
+        made_check(name, found[name][0], thresholds, found[name][1])
+        for name in EXAMINED
+        if name in found and found[name][0] >= 0
+    ]
+
+
+def _least(thresholds: Thresholds) -> float:
+    return min(thresholds.answer_text, thresholds.answer_iou)
+
+
+def _task_scores(
+    case: Case, table: Examination, gold: Answer, thresholds: Thresholds
+) -> dict[str, tuple[float, str]]:
+    scores = score_task(table, case.task, gold, thresholds)
+    found = {
+        "confirmed": (scores.full, "who is asked again does not come to this answer"),
+        "needs_video": (
+            1.0 - scores.blind if scores.blind >= 0 else -1.0,
+            "the question can be answered without the clip",
+        ),
+    }
+    if case.task.kind in ORDER_KINDS:
+        found["order_needed"] = (
+            scores.order_needed,
+            "the answer does not hang on the order of the frames",
+        )
+    return found
+
+
+def decide(case: Case, settings: VerifySettings) -> Case:
+    """The case with the verdicts that follow from its stored scores under these thresholds.
+
+    Scores that hang on the agreed answer are graded anew; all others are only compared.
+    """
+    gold = gold_of(case, settings)
+    attempts = tuple(_decided(case, attempt, gold, settings) for attempt in case.attempts)
+    return case.model_copy(update={"attempts": attempts})
+
+
+def _decided(case: Case, attempt: Attempt, gold: Answer, settings: VerifySettings) -> Attempt:
+    thresholds = settings.thresholds
+    checks = [
+        _again(check, attempt, gold, thresholds)
+        for check in attempt.verdict.checks
+        if check.name not in EXAMINED
+    ]
+    if all(check.passed for check in checks):
+        checks += examined_checks(case, attempt, gold, thresholds)
+    verdict = judge(attempt.rollout.id, tuple(checks))
+    return attempt.model_copy(update={"verdict": verdict})
+
+
+def _again(check: Check, attempt: Attempt, gold: Answer, thresholds: Thresholds) -> Check:
+    score = check.score
+    if check.name.startswith("answer"):
+        score = score_answer(attempt.rollout.answer_text, gold)
+    return made_check(check.name, score, thresholds, check.detail)

@@ -1,0 +1,118 @@
+"""The examination: what passed the checks that need no model is asked again under changed evidence.
+
+An asker like those that annotate: pure, its requests batch, are stored and replayed like all
+others. It only measures; `decide` compares with the thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.case import Attempt, Case
+from schemas.examination import Asked, Examination
+from schemas.rejection import Reason, Rejection, Stage
+from schemas.view import View
+from transforms.annotate.asker import Replies
+from transforms.annotate.teacher import Request, TeacherSettings
+from transforms.outcome import Outcome
+from transforms.verify.checks import VerifySettings
+from transforms.verify.claims import (
+    checked_claims,
+    claim_requests,
+    conclusion_requests,
+    conclusions,
+)
+from transforms.verify.conditions import Interview, ViewsWanted
+from transforms.verify.decide import decide
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Examines the attempts of a round that were accepted so far. The leg's unit is the rollout."""
+
+    verifier: TeacherSettings
+    settings: VerifySettings
+    seed: int
+    round: int
+
+    def requests(self, case: Case, replies: Replies) -> Sequence[Request]:
+        """All that is asked about a case in this round; nothing if no attempt of it passed."""
+        examined = self.examined(case)
+        if not examined:
+            return []
+        requests = list(self._interview.requests(case, self._new_views(case, examined)))
+        for attempt in examined:
+            rollout = attempt.rollout
+            if self.settings.claims:
+                requests += claim_requests(case, rollout, self.settings.claim_samples, self.seed)
+            requests += conclusion_requests(case, rollout, self.settings.conclusions, self.seed)
+        return requests
+
+    def read(self, case: Case, replies: Replies) -> Outcome[Case]:
+        """The case with its table, and with the verdicts that follow; an attempt that does not
+        stand it is a rejection of its own."""
+        examined = self.examined(case)
+        if not examined:
+            return Outcome([case], (), 0)
+        views = self._new_views(case, examined)
+        rows = self._interview.table(case, views, replies)
+        ids = {attempt.rollout.id for attempt in examined}
+        attempts = tuple(
+            self._looked_up(case, attempt, replies) if attempt.rollout.id in ids else attempt
+            for attempt in case.attempts
+        )
+        done = decide(
+            case.model_copy(update={"attempts": attempts, "examination": self._table(case, rows)}),
+            self.settings,
+        )
+        rejections = [
+            _failed(attempt, case.task.id)
+            for attempt in done.attempts
+            if attempt.rollout.id in ids and not attempt.verdict.accepted
+        ]
+        return Outcome([done], rejections, len(examined))
+
+    def examined(self, case: Case) -> list[Attempt]:
+        """The attempts of this round that passed so far."""
+        return [one for one in case.accepted if one.rollout.round == self.round]
+
+    @property
+    def _interview(self) -> Interview:
+        return Interview(self.verifier, self.settings.condition_samples, self.seed)
+
+    def _new_views(self, case: Case, examined: Sequence[Attempt]) -> list[View]:
+        """Views that these attempts need and that the case does not know yet, each once."""
+        wanted = ViewsWanted(
+            self.settings.conditions, self.settings.prefixes, self.settings.hide == "black"
+        )
+        duration_s = case.scene.media.duration_s
+        views = wanted.of_task(duration_s)
+        for attempt in examined:
+            views += wanted.of_rollout(attempt.rollout, case.task.kind, duration_s)
+        return [view for view in dict.fromkeys(views) if case.examination.row(view) is None]
+
+    def _table(self, case: Case, rows: tuple[Asked, ...]) -> Examination:
+        model = self.verifier.model or self.verifier.kind.value
+        return Examination(model=model, rows=(*case.examination.rows, *rows))
+
+    def _looked_up(self, case: Case, attempt: Attempt, replies: Replies) -> Attempt:
+        rollout, settings = attempt.rollout, self.settings
+        claims = (
+            checked_claims(case, rollout, settings.claim_samples, self.seed, replies)
+            if settings.claims
+            else ()
+        )
+        led_to = conclusions(case, rollout, settings.conclusions, self.seed, replies)
+        return attempt.model_copy(update={"claims": claims, "conclusions": led_to})
+
+
+def _failed(attempt: Attempt, task_id: str) -> Rejection:
+    names = [check.name for check in attempt.verdict.checks if not check.passed]
+    return Rejection(
+        stage=Stage.EXAMINE,
+        reason=Reason.CHECK_FAILED,
+        subject=attempt.rollout.id,
+        parent=task_id,
+        detail=", ".join(names),
+    )
