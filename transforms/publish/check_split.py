@@ -51,13 +51,8 @@ def conditions_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator
     for name, score in table.scores:
         if name != "answerable_from_s" and score != -1 and not 0 <= score <= 1:
             yield f"{AT}.scores.{name}", f"is {score:g}, neither -1 nor in 0..1"
-    if not any(one.asked for one in table.views if one.condition is Condition.FULL):
-        # Without it a ratio has nothing below the line.
-        expected = {"difficulty": -1.0}
-    else:
-        expected = _expected(table)
     stated = table.scores.model_dump()
-    for name, score in expected.items():
+    for name, score in _expected(table).items():
         if abs(stated[name] - score) > TOLERANCE:
             yield f"{AT}.scores.{name}", f"is {stated[name]:g}, but the views say {score:g}"
     yield from _moment_faults(table, thresholds)
@@ -107,6 +102,9 @@ def _expected(table: Conditions) -> dict[str, float]:
     full, blind = share(Condition.FULL), share(Condition.BLIND)
     evidence, masked = share(Condition.EVIDENCE), share(Condition.MASKED)
     shuffled = share(Condition.SHUFFLED)
+    if full < 0:
+        # Without it a ratio has nothing below the line.
+        return {"difficulty": -1.0, "language_prior": blind}
     if full > 0:
         sufficiency = min(evidence / full, 1.0) if evidence >= 0 else -1.0
         necessity = 1 - min(masked / full, 1.0) if masked >= 0 else -1.0

@@ -219,7 +219,8 @@ def _margin(route: Route) -> float:
     if route.rejected is None:
         return 0.0
     checks = route.rejected.verdict.checks
-    return round(1.0 - min(check.score for check in checks if not check.passed), 6)
+    # Never 0: it did fail.
+    return max(round(1.0 - min(one.score for one in checks if not one.passed), 6), 1e-6)
 
 
 def _extra(case: Case, route: Route, settings: VerifySettings) -> dict[str, object]:

@@ -10,6 +10,7 @@ from case_helpers import make_attempt, make_case, make_scene, make_task
 from schemas.case import Case
 from schemas.rejection import Reason, Rejected
 from schemas.task import TaskKind
+from transforms.publish.pairs import worse_twin
 from transforms.publish.routing import (
     PublishSettings,
     Route,
@@ -17,7 +18,6 @@ from transforms.publish.routing import (
     pass_rate,
     routes,
     why_not,
-    worse_twin,
 )
 from transforms.verify.checks import Thresholds, VerifySettings
 
