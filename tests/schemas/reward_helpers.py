@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import strategies as st
 
-from schemas.rewards import REWARDS
+from schemas.rewards import REWARD_FOR_KIND, REWARDS
 
 REQUIRED = {"temporal_iou_edges": {"duration_s": 20.0}}
 ALL = sorted(REWARDS)
@@ -39,3 +41,33 @@ def response(think, answer="B"):
 
 def any_score(name, answer, gold):
     return REWARDS[name](answer, gold, **REQUIRED.get(name, {}))
+
+
+# A gold and keywords for each kind of task.
+
+GOLD_BOX = "[0.1, 0.2, 0.3, 0.4]"
+GOLD_TRACK = '{"time": [3, 5], "boxes": {"4": [0.1, 0.2, 0.3, 0.4]}}'
+GOLDS = {
+    "mcq": ("B", {}),
+    "multi_choice": ("A,C", {}),
+    "count": ("3", {}),
+    "number": ("12.5", {"tolerance": 0.5}),
+    "ordering": ("B,A,C", {}),
+    "temporal_grounding": ("3.20 to 7.75", {}),
+    "spatial_grounding": (GOLD_BOX, {}),
+    "spatio_temporal_grounding": (GOLD_TRACK, {}),
+    "free_text": ("the cat sat", {}),
+    "causal": ("A", {}),
+    "next_event": ("D", {}),
+}
+ROWS = [(REWARD_FOR_KIND[kind], gold, spec) for kind, (gold, spec) in GOLDS.items()]
+
+
+def label_of(fn, gold, spec=None):
+    return json.dumps({"fn": fn, "gold": gold, "spec": spec or {}})
+
+
+def sample_of(fn, gold, spec="{}", style="rule"):
+    """What of a published sample is graded."""
+    reward = {"style": style, "fn": fn, "spec_json": spec}
+    return {"answer": {"kind": "mcq", "text": gold}, "reward": reward}
