@@ -19,6 +19,7 @@ from pipelines.typical import (
     typical_scene,
     unseen_frames,
 )
+from schemas.view import View
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.conversation import Look, compose
 from transforms.annotate.prompts import Templates, load_templates
@@ -228,7 +229,9 @@ def _longest_s(config: Config, *, whole: bool) -> float:
     return min(config.input.max_duration_s, MOST_CLIP_S) if whole else config.shots.max_clip_s
 
 
-def _unseen(settings: TeacherSettings, scene: Any, times_s: tuple[float, ...] | None) -> Any:
+def _unseen(
+    settings: TeacherSettings, scene: Any, times_s: tuple[float, ...] | None, view: View
+) -> Any:
     return unseen_frames(scene, settings, times_s)
 
 
