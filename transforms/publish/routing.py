@@ -21,8 +21,9 @@ from transforms.verify.checks import VerifySettings
 from transforms.verify.conditions import cited_spans
 from transforms.verify.steps import step_labels
 
-EVIDENCE_GRAINS = 10
-"""Cited spans are compared in tenths of the clip: a frame more or less is no better evidence."""
+EVIDENCE_SLACK = 0.1
+"""Share of the clip by which cited spans may be longer than the shortest and still count as no
+longer: a few frames more or less are no better evidence."""
 
 
 class PublishSettings(BaseModel):
@@ -49,7 +50,7 @@ class Route:
 
 def routes(case: Case, settings: VerifySettings) -> list[Route]:
     """The samples of a case. Raises Rejected(no_accepted_rollout) if there are none."""
-    ranked = sorted(case.accepted, key=lambda attempt: _rank(attempt, case))
+    ranked = by_merit(case)
     best = ranked[0] if ranked else None
     constructed = case.task.origin is Origin.CONSTRUCTED
     found = [Route("sft", best)] if best else []
@@ -100,26 +101,34 @@ def why_not(case: Case) -> str:
     return ", ".join(sorted(set(names), key=lambda name: (-names.count(name), name)))
 
 
-def _rank(attempt: Attempt, case: Case) -> tuple[int, int, float, int]:
-    """Unrepaired first, then the least evidence, then the best scores, then the earlier sample."""
-    scores = statistics.fmean(check.score for check in attempt.verdict.checks)
-    rollout = attempt.rollout
-    return (rollout.round, evidence_grains(attempt, case), -scores, rollout.sample)
+def by_merit(case: Case) -> list[Attempt]:
+    """The accepted attempts: unrepaired first, then those that cite no more than is needed, then
+    the best scores, then the earlier sample."""
+    shares = {one.rollout.id: evidence_share(one, case) for one in case.accepted}
+    shortest: dict[int, float] = {}
+    for one in case.accepted:
+        share = shares[one.rollout.id]
+        shortest[one.rollout.round] = min(share, shortest.get(one.rollout.round, share))
+
+    def rank(attempt: Attempt) -> tuple[int, bool, float, int]:
+        rollout = attempt.rollout
+        wordy = shares[rollout.id] > shortest[rollout.round] + EVIDENCE_SLACK
+        scores = statistics.fmean(check.score for check in attempt.verdict.checks)
+        return (rollout.round, wordy, -scores, rollout.sample)
+
+    return sorted(case.accepted, key=rank)
 
 
-def evidence_grains(attempt: Attempt, case: Case) -> int:
-    """How much of the clip an attempt rests on, in tenths; all of it if it cites nothing.
+def evidence_share(attempt: Attempt, case: Case) -> float:
+    """How much of the clip an attempt rests on, 0..1; all of it if it cites nothing.
 
     Where the answer is a span itself, how well it fits is a score, and no shorter one is better.
     """
     duration_s = case.scene.media.duration_s
-    if case.task.kind in SPAN_KINDS:
-        return EVIDENCE_GRAINS
     spans = cited_spans(attempt.rollout, case.task.kind, duration_s)
-    if not spans or duration_s <= 0:
-        return EVIDENCE_GRAINS
-    length_s = sum(end_s - start_s for start_s, end_s in spans)
-    return round(EVIDENCE_GRAINS * length_s / duration_s)
+    if case.task.kind in SPAN_KINDS or not spans or duration_s <= 0:
+        return 1.0
+    return sum(end_s - start_s for start_s, end_s in spans) / duration_s
 
 
 def pass_rate(case: Case, settings: VerifySettings) -> float:
