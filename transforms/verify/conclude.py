@@ -28,6 +28,10 @@ _NAMED = re.compile(
     r"(?:\b(?:options?|choices?|answers?|letters?)(?: is| are)?:? ?[(\"'*]{0,3})$", re.I
 )
 _LISTED = re.compile(r"(?<!\w)[A-J](?:, ?| )(?:and |or |then )?$")
+_ACTING = re.compile(
+    r" (?:happens|occurs|comes|is|was|must|cannot|fits|matches|says|starts|begins|follows)\b"
+)
+"""What follows a letter that stands for an option, and not the word `A`."""
 _NAME_CHARS = 24
 
 
@@ -77,9 +81,10 @@ def _in_words(text: str, options: Sequence[str], chosen: int) -> str:
 
 def _is_letter(match: re.Match[str]) -> bool:
     """Whether a capital is the letter of an option; `A` and `I` are words, too, and are so only
-    where they are called a letter, listed with others, or marked (`A:`, `(A)`)."""
+    where they are called a letter, listed with others, marked (`A:`, `(A)`), or do something."""
     if match[1] not in "AI":
         return True
     before = match.string[max(match.start() - _NAME_CHARS, 0) : match.start()]
     marked = match.string[match.end() : match.end() + 1] in (")", ":", ",")
-    return marked or bool(_NAMED.search(before) or _LISTED.search(before))
+    acting = match[1] == "A" and _ACTING.match(match.string, match.end())
+    return marked or bool(acting or _NAMED.search(before) or _LISTED.search(before))
