@@ -46,6 +46,8 @@ class Draft:
     """The shapes that the answer rests on."""
     options: tuple[str, ...] = ()
     box: Box | None = None
+    cited: tuple[Shape, ...] = ()
+    """What each span is said to show; () = what the answer rests on."""
     at_s: float = -1.0
     """The moment that is asked about (SPATIAL_GROUNDING)."""
 
@@ -102,12 +104,22 @@ def finish(draft: Draft, twin: str) -> Item:
         round=0,
         reasoning=" ".join((*draft.sentences, draft.last)),
         answer_text=draft.answer,
-        segments=tuple(Segment(label="seen here", start_s=s, end_s=e) for s, e in draft.spans),
+        segments=segments_of(draft),
         boxes=(draft.box,) if draft.box else (),
         teacher=facts,
         raw_reply="",
     )
     return Item(twin, draft.scene, draft.film, task, rollout)
+
+
+def segments_of(draft: Draft) -> tuple[Segment, ...]:
+    """The cited spans with what they are said to show."""
+    happens = "appears" if draft.kind is TaskKind.NUMBER else "is visible"
+    shapes = (draft.cited or draft.about)[: len(draft.spans)]
+    return tuple(
+        Segment(label=f"a {name(shape)} {happens}", start_s=start_s, end_s=end_s)
+        for shape, (start_s, end_s) in zip(shapes, draft.spans, strict=True)
+    )
 
 
 # Right items -------------------------------------------------------------------------------------
@@ -228,7 +240,7 @@ def _where(scene: Scene, film: Film, rng: random.Random) -> Draft:
     return Draft(
         scene, film, TaskKind.SPATIAL_GROUNDING, f"Where is the {name(shape)} at {at_s:.2f} s?",
         gold, gold, (placed(shape, at_s),), ((at_s, at_s + 0.1),), (shape,), (),
-        cited_box(shape, at_s), at_s,
+        cited_box(shape, at_s), at_s=at_s,
     )  # fmt: skip
 
 
@@ -446,7 +458,8 @@ def not_enough(draft: Draft, rng: random.Random) -> Draft | None:
     """Half of what is needed."""
     if len(draft.spans) > 1:
         kept = sorted(rng.sample(range(len(draft.spans)), len(draft.spans) // 2))
-        return replace(draft, spans=tuple(draft.spans[place] for place in kept))
+        spans, cited = ([some[place] for place in kept] for some in (draft.spans, draft.about))
+        return replace(draft, spans=tuple(spans), cited=tuple(cited))
     if draft.kind is TaskKind.NUMBER:
         start_s, end_s = draft.spans[0]
         return replace(draft, spans=((start_s, (start_s + end_s) / 2),))
@@ -517,9 +530,10 @@ def reversible(store: MemoStore, seed: int, rng: random.Random) -> Draft:
     scene = make_scene(store, 3_000_000 + seed, film)
     question = "In which order do these shapes first appear?"
     sentences = tuple(map(appears, film.shapes[:2]))
-    return _ordered(
+    draft = _ordered(
         scene, film, film.shapes[:2], question, sentences, tuple(map(span, film.shapes)), rng
     )
+    return replace(draft, cited=film.shapes)
 
 
 def make_items(

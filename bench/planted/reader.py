@@ -45,7 +45,8 @@ from planted.words import (
     answer,
     box_text,
     known_answer,
-    read_sentence,
+    read_statement,
+    sentences_of,
     world_of_frames,
     world_of_sentences,
 )
@@ -205,9 +206,9 @@ def _guessed(ask: Ask, guess: random.Random) -> str:
 def conclude(ask: Ask) -> str:
     """The answer that follows from what somebody wrote, or none."""
     said = ask.between("What they wrote, without the end:\n", "\n\nForm of the answer:")
-    sentences = re.split(r"(?<=[.!?])\s+|\n", said)
     question = ask.line("Question")
-    found = answer(question, ask.options, world_of_sentences(sentences)) or known_answer(question)
+    world = world_of_sentences(sentences_of(said))
+    found = answer(question, ask.options, world) or known_answer(question)
     if isinstance(found, list) and len(found) < len(ask.options):
         found = None
     return _formed(found, ask.options) or "none"
@@ -219,11 +220,11 @@ def check(ask: Ask) -> tuple[str, str]:
     pictures = [one for one in ask.pictures if not one.black]
     names = sorted({f"{one.colour} {one.form}" for shown in pictures for one in shown.shapes})
     seen = ", ".join(names) or "nothing but the ground"
-    facts = [read_sentence(sentence) for sentence in re.split(r"(?<=[.!?])\s+|\n", said)]
+    facts = read_statement(said)
     if not pictures:
         return "no picture", "unclear"
     is_part = "cut out of frames" in ask.text
-    verdicts = [_holds(fact, pictures, is_part=is_part) for fact in facts if fact is not None]
+    verdicts = [_holds(fact, pictures, is_part=is_part) for fact in facts]
     told = [verdict for verdict in verdicts if verdict is not None]
     if not told:
         return seen, "unclear"
@@ -248,6 +249,8 @@ def _holds(fact: Fact, pictures: list[Picture], *, is_part: bool) -> bool | None
     if fact.box is not None and not is_part:
         place = fact.box
         return any(_iou(one.box, place) >= SAME_IOU for some in fits for one in some)
+    if fact.appears and len(about) > 1:
+        return any(fits)
     # Of a span, most pictures must show it: at its very end it may be gone.
     return 2 * sum(bool(some) for some in fits) >= len(fits)
 

@@ -67,13 +67,44 @@ class Fact:
         return self.colour in ("", seen.colour) and self.form in ("", "shape", seen.form)
 
 
+_ASKED = re.compile(r'^Asked "(?P<question>[^"]*)": (?P<said>.*)$')
+_ANSWERED = re.compile(
+    rf"^So it (?:is visible from {_TIME.format('start')} to {_TIME.format('end')}"
+    rf"|appears at {_TIME.format('at')})"
+)
+_LABELLED = re.compile(rf"^(?:(?:a|the) )?(?P<colour>{_COLOUR}) (?P<form>{_FORM})(?=: |$)")
+
+
+def read_statement(text: str) -> list[Fact]:
+    """What a statement says: a label of what is meant, sentences, or an answer to a question."""
+    if asked := _ASKED.match(text):
+        text = asked["said"]
+        named = re.search(rf"\bthe (?P<colour>{_COLOUR}) (?P<form>{_FORM})\b", asked["question"])
+        said = _ANSWERED.match(text)
+        if named and said:
+            start_s, end_s = (float(said[one] or said["at"]) for one in ("start", "end"))
+            return [Fact(named["colour"], named["form"], start_s, end_s)]
+    if label := _LABELLED.match(text):
+        return [Fact(label["colour"], label["form"], *moment(text[label.end() + 2 :]))]
+    return [fact for one in sentences_of(text) if (fact := read_sentence(one)) is not None]
+
+
+def moment(text: str) -> tuple[float, float]:
+    """The time of which a sentence speaks; -1 to -1 = none."""
+    when = _WHEN.match(text)
+    assert when is not None
+    return float(when["at"] or when["start"] or -1), float(when["at"] or when["end"] or -1)
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a text, one by one."""
+    return re.split(r"(?<=[.!?])\s+|\n", text)
+
+
 def read_sentence(text: str) -> Fact | None:
     """What a sentence says; None if it says nothing that can be seen."""
     text = text.strip()
-    when = _WHEN.match(text)
-    assert when is not None
-    start_s = float(when["at"] or when["start"] or -1)
-    end_s = float(when["at"] or when["end"] or -1)
+    start_s, end_s = moment(text)
     if found := _ABSENT.search(text):
         colour = found["colour"] or found["gone_colour"] or ""
         form = found["form"] or found["gone_form"] or ""
