@@ -2,8 +2,8 @@
 
 `planted`: right items about constructed clips and wrong twins of each (`bench/planted/items.py`) go
 the way of a run: first the checks that need no model, then the examination by a model behind a
-server (`bench/planted/reader.py`) which really looks at the frames that it is sent. Told is how many
-of each kind of error are found, by which checks, and how many right items are turned down.
+server (`bench/planted/reader.py`) which really looks at the frames that it is sent. Told is how
+many of each kind of error are found, by which checks, and how many right items are turned down.
 
 `speed`: the checks that need no model on 10,000 rollouts, and deciding 10,000 tasks anew from their
 stored scores.
@@ -14,7 +14,6 @@ Usage: python bench/verifier.py [planted|speed] [--films N] [--rates 0,0.05]
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -23,13 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planted.items import ALL_TWINS, KINDS, RIGHT, Item, make_items
+from planted.many import Written, examined_case, written
 from planted.reader import RATES, running
+
+from pipelines.records import _write as keep
+from pipelines.records import records as records_of
 from schemas.case import Attempt, Case
 from transforms.annotate.asker import gather
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.annotate.teachers import ask_stored
 from transforms.memo import MemoStore
 from transforms.verify.checks import VerifySettings, verify
+from transforms.verify.decide import decide
 from transforms.verify.examine import Examiner
 from transforms.video.shots import ShotSettings
 
@@ -64,9 +68,7 @@ def reader_settings(url: str, rate: str) -> TeacherSettings:
 
 def first_case(item: Item, settings: VerifySettings) -> Case:
     """The case of an item after the checks that need no model."""
-    verdict = verify(
-        item.rollout, item.task, item.task.gold, item.scene, None, settings.thresholds
-    )
+    verdict = verify(item.rollout, item.task, item.task.gold, item.scene, None, settings.thresholds)
     attempt = Attempt(rollout=item.rollout, verdict=verdict)
     return Case(scene=item.scene, task=item.task, asked=1, attempts=(attempt,))
 
@@ -160,6 +162,63 @@ def show(found: Sequence[Found]) -> None:
         print(f"  conclusions {one.last.conclusions}")
 
 
+# Speed -------------------------------------------------------------------------------------------
+
+
+def speed(options: argparse.Namespace) -> None:
+    """Figures of one core: nothing here starts a thread."""
+    settings = VerifySettings()
+    with tempfile.TemporaryDirectory() as folder:
+        items = list(make_items(MemoStore(folder), 30))
+        rollouts = options.tasks
+        several = list(written(items, rollouts // 4, 4))
+        wall_s, cpu_s = clocked(lambda: _verify_all(several, settings))
+        print(f"verifying {rollouts} rollouts: {wall_s:.2f} s, {rollouts / cpu_s:.0f} a second")
+        for samples in (1, 4):
+            cases = [examined_case(one, settings) for one in written(items, options.tasks, samples)]
+            if not all(attempt.verdict.accepted for case in cases for attempt in case.attempts):
+                raise RuntimeError("the bench's rollouts do not pass")
+            told = f"{len(cases)} tasks with {samples} rollouts each"
+            wall_s, cpu_s = clocked(lambda: _decide_all(cases, settings))  # noqa: B023
+            print(f"deciding {told}, in memory: {wall_s:.2f} s ({cpu_s:.2f} CPU)")
+            records = Path(folder) / f"records-{samples}"
+            for digit in "0123456789abcdef":
+                rows = [(one.task.id, one.to_json()) for one in cases if one.task.id[1] == digit]
+                keep((digit, rows), str(records), "case")
+            wall_s, cpu_s = clocked(lambda: _decide_stored(records, settings))  # noqa: B023
+            size = sum(path.stat().st_size for path in records.iterdir()) / 1e6
+            print(
+                f"deciding {told}, from records ({size:.0f} MB): {wall_s:.2f} s ({cpu_s:.2f} CPU)"
+            )
+
+
+def clocked(work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds that passed, and seconds of CPU: the least of three tries, since cores are shared."""
+    tries = []
+    for _ in range(3):
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        work()
+        tries.append((time.process_time() - cpu_s, time.perf_counter() - wall_s))
+    cpu_s, wall_s = min(tries)
+    return wall_s, cpu_s
+
+
+def _verify_all(several: Sequence[Written], settings: VerifySettings) -> None:
+    for one in several:
+        for rollout in one.rollouts:
+            verify(rollout, one.task, one.task.gold, one.item.scene, None, settings.thresholds)
+
+
+def _decide_all(cases: Sequence[Case], settings: VerifySettings) -> None:
+    for case in cases:
+        decide(case, settings)
+
+
+def _decide_stored(folder: Path, settings: VerifySettings) -> None:
+    for _, text in records_of(folder, "case"):
+        decide(Case.from_json(text), settings)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", nargs="?", default="all", choices=("all", "planted", "speed"))
@@ -168,10 +227,13 @@ def main() -> None:
     parser.add_argument("--rates", default=",".join(RATES))
     parser.add_argument("--samples", type=int, default=VerifySettings().condition_samples)
     parser.add_argument("--hide", default="drop", choices=("drop", "black"))
+    parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--show", action="store_true", help="the items that are judged wrongly")
     options = parser.parse_args()
     if options.what in ("all", "planted"):
         planted(options)
+    if options.what in ("all", "speed"):
+        speed(options)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from tiny_vlm import clips
 
 from schemas.case import Scene
-from tiny_vlm import clips
+from schemas.source import Source
+from schemas.video import Decoded, Probe, Video
 from transforms.memo import MemoStore
 
 FPS = clips.FILE_FPS
@@ -129,4 +131,25 @@ def make_scene(store: MemoStore, code: int, film: Film) -> Scene:
         store, code, num_frames=round(film.end_s * FPS), fps=Fraction(FPS),
         width_px=clips.FILE_PX, height_px=clips.FILE_PX,
     )  # fmt: skip
-    return scene
+    return _whole(scene)
+
+
+def _whole(scene: Scene) -> Scene:
+    """With all that is known of a source, so that it can be stored and read again."""
+    media = scene.media
+    probe = Probe(
+        container="mp4", video_index=0, codec="h264", pix_fmt="yuv420p", width_px=media.width_px,
+        height_px=media.height_px, rotation_deg=0, start_time_s=0.0,
+        claimed_duration_s=media.duration_s, container_duration_s=media.duration_s, color_range=0,
+        color_space=2, color_primaries=2, color_transfer=2, audio=None,
+    )  # fmt: skip
+    video = Video(
+        sha256=media.sha256, size_bytes=media.size_bytes, probe=probe,
+        source=Source(uri="film.mp4", location="film.mp4"),
+    )  # fmt: skip
+    decoded = Decoded(
+        video_id=video.id, num_frames=media.num_frames, first_pts_s=0.0,
+        duration_s=media.duration_s, fps_num=media.fps_num, fps_den=media.fps_den, is_vfr=False,
+        truncated="", frames_ref="", samples_ref="",
+    )  # fmt: skip
+    return scene.model_copy(update={"video": video, "decoded": decoded})

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from planted.films import Film, Shape, make_film, make_scene, mirrored_film, still_film
 from planted.words import KNOWLEDGE, NUMBERS, box_text
+from tiny_vlm.clips import COLOURS, FORMS
+
 from schemas.case import Scene
 from schemas.rollout import Box, Rollout, Segment, TeacherFacts
 from schemas.task import OPTION_LETTERS, Answer, Origin, Task, TaskKind
-from tiny_vlm.clips import COLOURS, FORMS
 from transforms.memo import MemoStore
 
 RIGHT = "right"

@@ -38,7 +38,9 @@ def look(pixels: NDArray[np.uint8]) -> tuple[Seen, ...]:
     height, width = pixels.shape[:2]
     found = []
     for colour, mask in _masks(pixels).items():
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(
+            mask.astype(np.uint8), connectivity=4
+        )
         for label, (left, top, across, down, area) in enumerate(stats[1:], 1):
             if area < LEAST_SHARE * height * width:
                 continue

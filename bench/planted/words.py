@@ -38,10 +38,13 @@ _WHEN = re.compile(
     rf"^(?:At {_TIME.format('at')},? |From {_TIME.format('start')} to {_TIME.format('end')},? )?"
 )
 _BOX = re.compile(r"\[ *([\d.]+), *([\d.]+), *([\d.]+), *([\d.]+) *\]")
-_ABSENT = re.compile(rf"\bno {_THING} is visible|\b(?:the|a) {_THING.replace('?P<', '?P<gone_')} is gone")
+_ABSENT = re.compile(
+    rf"\bno {_THING} is visible|\b(?:the|a) {_THING.replace('?P<', '?P<gone_')} is gone"
+)
 _PRESENT = re.compile(rf"\b(?:a|the) {_THING} (?P<how>appears|is visible|is at|is)\b")
 _COUNTED = re.compile(
-    rf"\b(?P<number>\d+|{'|'.join(NUMBERS)}) (?:(?P<colour>{_COLOUR}) )?(?P<form>{_FORM}|shape)e?s? "
+    rf"\b(?P<number>\d+|{'|'.join(NUMBERS)}) (?:(?P<colour>{_COLOUR}) )?"
+    rf"(?P<form>{_FORM}|shape)e?s? "
     r"(?P<how>appear|are visible|is visible)"
 )
 _IS_COLOUR = re.compile(rf"\bthe (?P<form>{_FORM}|shape) is (?P<colour>{_COLOUR})\b")
