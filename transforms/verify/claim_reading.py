@@ -46,6 +46,7 @@ def read_claims(rollout: Rollout, kind: TaskKind) -> tuple[Reading, ...]:
         cited = ((own.start_s, own.end_s),) if own is not None and own.start_s >= 0 else ()
         found += _of_step(number, text, cited, answer_spans)
     _add_boxes(found, texts, rollout.boxes)
+    found += _of_segments(rollout)
     return tuple(dict.fromkeys(found))
 
 
@@ -95,6 +96,23 @@ def _spans_in(text: str, times: Sequence[float], answer_spans: Spans) -> list[tu
         for span in parse_intervals(text)
         if any(round(end_s, 6) in known for end_s in span) or span in answer_spans
     ]
+
+
+def _of_segments(rollout: Rollout) -> list[Reading]:
+    """Cited spans that are told what they show, and are no steps: one that lies beside it can still
+    hold enough of it to answer from."""
+    if rollout.steps:
+        return []
+    return [
+        Reading(
+            Claim(
+                step=OF_NO_STEP, kind=ClaimKind.SPAN, text=one.label.strip(),
+                start_s=one.start_s, end_s=one.end_s,
+            )
+        )
+        for one in rollout.segments
+        if one.label.strip()
+    ]  # fmt: skip
 
 
 # Boxes -------------------------------------------------------------------------------------------
