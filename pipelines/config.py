@@ -69,13 +69,23 @@ class Config(BaseModel):
         """Every key with its value, as it is stored with the dataset.
 
         The addresses of servers are left out: they do not change what the model says, and may hold
-        names or passwords that are nobody's business.
+        names or passwords that are nobody's business. Mappings of names of the user's choice are
+        sorted: the same configuration read back from where it is stored looks the same.
         """
-        values = self.model_dump(mode="json")
+        values = {
+            name: {key: _sorted(inner) for key, inner in section.items()}
+            if isinstance(section, dict)
+            else section
+            for name, section in self.model_dump(mode="json").items()
+        }
         values["teacher"]["url"] = ""
         if values["verifier"]:
             values["verifier"]["url"] = ""
         return values
+
+
+def _sorted(value: Any) -> Any:
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
 class ConfigError(Exception):
