@@ -40,6 +40,11 @@ SETTINGS = {
     "select.min_sharpness": 0,
     # What it is taught is the one form of reasoning that it knows: a critique does not help it.
     "verify.repair_rounds": 0,
+    # It is its own verifier. It was taught to answer questions about video of an even frame rate,
+    # not to judge what others say.
+    "verify.hide": "black",
+    "verify.claims": False,
+    "verify.conclusions": 0,
 }
 
 

@@ -8,6 +8,8 @@ and so does an empty answer. `grade` picks a function by name; a sample's `rewar
 Texts that are read: `B`; `A,C`; `12.5`; spans as `3.2 to 7.75` (several joined with `; `) and the
 dialects listed at `parse_intervals`; boxes as `[x1, y1, x2, y2]`, alone or in JSON, keyed by second
 (`{"boxes": {"9": [..]}}`) or cited (`<obj>cup</obj><box>[..]</box>at<t>9</t>s`).
+
+At the end are the hooks that trainers call: TRL, verl, EasyR1, ms-swift, OpenRLHF.
 """
 
 from __future__ import annotations
@@ -762,3 +764,190 @@ def grade(fn: str, answer: str, gold: str, /, **spec: Any) -> float:
         known = ", ".join(list(signature.parameters)[2:]) or "none"
         raise ValueError(f"reward {fn!r}: {error}; its keywords: {known}") from error
     return reward(answer, gold, **spec)
+
+
+# The hooks of the trainers. What is graded travels as one text, the label, in the place that each
+# trainer has for it. So every row names its own reward, and no batch is graded by its first row.
+
+REWARD_NAME, REWARD_TYPE = "proofreel", "batch"
+"""What EasyR1 looks for in this file: it hands `easyr1_score` a whole batch, as a list."""
+
+FORMAT_WEIGHT = 0.1
+"""w in total = (1 - w) * answer reward + w * format reward, as in EasyR1's examples."""
+
+_OF_RESPONSES = frozenset({"format", "cited_times", "cited_boxes", "length_bonus", "consistency"})
+_END_MARKS = re.compile(r"(?:<[|｜][^<>]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>)*")
+
+
+class Label(NamedTuple):
+    """What an answer is graded with: `grade(fn, answer, gold, **spec)`."""
+
+    fn: str
+    gold: str
+    spec: Mapping[str, Any]
+
+
+class Score(NamedTuple):
+    """What a response earns, each 0..1."""
+
+    total: float
+    answer: float
+    format: float
+
+
+def make_label(sample: Mapping[str, Any]) -> str:
+    """The label of a published sample: canonical JSON of its reward and its answer.
+
+    Raises ValueError where `read_label` would, and for a sample that only a model can grade.
+    """
+    reward, gold = sample["reward"], sample["answer"]["text"]
+    if reward["style"] != "rule":
+        raise ValueError(f"no function grades a reward of style {reward['style']!r}")
+    parts = {"fn": reward["fn"], "gold": gold, "spec": json.loads(reward["spec_json"] or "{}")}
+    read_label(json.dumps(parts))
+    return json.dumps(
+        parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def read_label(label: str) -> Label:
+    """The parts of a label `{"fn": "mcq", "gold": "B", "spec": {}}`.
+
+    Raises ValueError if the text is no label, or if its gold doesn't earn 1 by its own reward:
+    nothing could, and training would go on with zeros and no word of it.
+    """
+    try:
+        return _checked(json.loads(label))
+    except Exception as error:  # a keyword of the wrong type breaks each reward in its own way
+        form = '{"fn": "mcq", "gold": "B", "spec": {}}'
+        raise ValueError(f"bad label {str(label)[:200]!r}: {error}; a good one: {form}") from error
+
+
+def _checked(value: Any) -> Label:
+    if not isinstance(value, dict) or value.keys() != set(Label._fields):
+        raise ValueError(f"it must be an object with the keys {', '.join(Label._fields)}")
+    label = Label(**value)
+    if not (isinstance(label.gold, str) and isinstance(label.spec, dict)):
+        raise ValueError("gold must be a text, and spec an object")
+    if label.fn in _OF_RESPONSES:
+        raise ValueError(f"{label.fn!r} grades whole responses, not answers")
+    own = grade(label.fn, label.gold, label.gold, **label.spec)
+    if own < 1 - 1e-9:
+        raise ValueError(f"the gold itself earns {own:g}, so nothing can earn 1")
+    return label
+
+
+def score_response(response: object, label: str, format_weight: float = FORMAT_WEIGHT) -> Score:
+    """total = (1 - w) * answer reward + w * format reward, w = `format_weight`.
+
+    `response` is a text, or one reply as chat messages. The answer is what `parse_response` finds;
+    a reply without one earns 0 for it. Raises ValueError on a bad label, never on a response.
+    """
+    fn, gold, spec = read_label(label)
+    parts = parse_response(_reply(response))
+    answer, well_formed = grade(fn, parts.answer, gold, **spec), float(parts.well_formed)
+    return Score((1 - format_weight) * answer + format_weight * well_formed, answer, well_formed)
+
+
+def _reply(response: object) -> str:
+    """The text of a reply; of several messages the assistant's last, of several parts all texts."""
+    if isinstance(response, str):
+        return response
+    if not isinstance(response, (list, tuple)):
+        return ""
+    nodes = [node for node in response if isinstance(node, dict)]
+    said = [node for node in nodes if node.get("role") == "assistant"]
+    if not said:
+        return "".join(node["text"] for node in nodes if isinstance(node.get("text"), str))
+    thought, text = said[-1].get("reasoning_content"), _reply(said[-1].get("content"))
+    return f"<think>{thought}</think>{text}" if isinstance(thought, str) else text
+
+
+def trl_reward(
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    completion_ids: Sequence[Any] | None = None,
+    *,
+    solution: Sequence[str],
+    format_weight: float = FORMAT_WEIGHT,
+    log_metric: Callable[[str, float], None] | None = None,
+    **columns: Any,
+) -> list[float | None]:
+    """For TRL (read in 1.16): the column `solution` holds the labels; parts go to its metrics."""
+    rows = zip(completions, solution, strict=True)
+    scores = [score_response(reply, label, format_weight) for reply, label in rows]
+    if log_metric and scores:
+        log_metric("proofreel/answer", sum(score.answer for score in scores) / len(scores))
+        log_metric("proofreel/format", sum(score.format for score in scores) / len(scores))
+    return [score.total for score in scores]
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: Mapping[str, Any] | None = None,
+    format_weight: float = FORMAT_WEIGHT,
+    **kwargs: Any,
+) -> dict[str, float]:
+    """For verl (read in 0.9.1): the label is the ground truth; `acc` is what it reports."""
+    score = score_response(solution_str, ground_truth, format_weight)
+    return {"score": score.total, "acc": score.answer, "format": score.format}
+
+
+def easyr1_score(reward_input: Any, format_weight: float = FORMAT_WEIGHT) -> Any:
+    """For EasyR1: `{response, response_length, ground_truth}` -> a dict with `overall`.
+
+    A list of these gives a list: which of the two it hands over, EasyR1 chooses by REWARD_TYPE.
+    The label is its column `answer`.
+    """
+    if not isinstance(reward_input, Mapping):
+        return [easyr1_score(row, format_weight) for row in reward_input]
+    score = score_response(reward_input["response"], reward_input["ground_truth"], format_weight)
+    return {"overall": score.total, "accuracy": score.answer, "format": score.format}
+
+
+class SwiftReward:
+    """For ms-swift (read in 4.6): `orms["proofreel"] = SwiftReward`; labels are in `solution`."""
+
+    format_weight = FORMAT_WEIGHT
+
+    def __init__(self, args: Any = None, **kwargs: Any) -> None:
+        self.args = args
+
+    def __call__(
+        self, completions: Sequence[Any], *, solution: Sequence[str], **columns: Any
+    ) -> list[float]:
+        rows = zip(completions, solution, strict=True)
+        return [score_response(reply, label, self.format_weight).total for reply, label in rows]
+
+
+def reward_func(
+    queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str], **kwargs: Any
+) -> dict[str, Any]:
+    """For OpenRLHF (read in 0.11): scores, by which it filters prompts, are the answer rewards.
+
+    A query is prompt and response together, with special tokens. OpenRLHF only logs what is raised
+    here, so try the labels of a dataset with `read_label` before training.
+    """
+    tensor = importlib.import_module("torch").tensor
+    rows = zip(queries, prompts, labels, strict=True)
+    scores = [score_response(_after(query, prompt), label) for query, prompt, label in rows]
+    total, answer, well_formed = (tensor([score[i] for score in scores]) for i in range(3))
+    logs = {"answer": answer, "format": well_formed}
+    return {"rewards": total, "scores": answer, "extra_logs": logs}
+
+
+def _after(query: str, prompt: str) -> str:
+    """The response in a query, without the end marks of the template.
+
+    Where the prompt isn't found as it was (media are expanded, a long one loses its start), its
+    last characters are, as often as they stand in it.
+    """
+    tail = prompt[-16:]
+    if query.startswith(prompt):
+        response = query[len(prompt) :]
+    else:
+        response = query.split(tail, prompt.count(tail))[-1]
+    head, tag, rest = response.rpartition(_TAGS[3])
+    return head + tag if _END_MARKS.fullmatch("".join(rest.split())) else response

@@ -12,7 +12,7 @@ from case_helpers import GOLD, OPTIONS, make_attempt, make_case, make_scene, mak
 
 from schemas.case import Case
 from schemas.description import Caption, Description
-from schemas.rewards import grade, parse_response
+from schemas.rewards import grade, make_label, parse_response, read_label, score_response
 from schemas.sample import Sample
 from schemas.task import Origin, TaskKind
 from transforms.publish.check_sample import parse_sample, sample_faults
@@ -149,6 +149,17 @@ def test_the_reward_that_is_shipped_grades_as_the_verifier_did(kind: TaskKind) -
     if kind is TaskKind.NUMBER:
         assert spec == {"tolerance": 0.25}
         assert grade(sample.reward.fn, "2.7", sample.answer.text, **spec) == 1.0
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_the_label_for_a_trainer_grades_as_the_verifier_did(kind: TaskKind) -> None:
+    sample = samples_of(mixed_case(kind))["sft"]
+    label = make_label(sample.model_dump(mode="json"))
+    assert read_label(label).gold == sample.answer.text
+    reply = sample.messages[-1].parts[0].text
+    check = next(c for c in sample.verdict.checks if c.name == answer_check(kind))
+    assert score_response(reply, label).answer == pytest.approx(check.score)
+    assert score_response(reply, label).format == 1.0
 
 
 def test_the_pair_of_a_preference_differs_in_its_answer() -> None:

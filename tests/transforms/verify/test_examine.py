@@ -1,0 +1,191 @@
+"""The examiner's requests and what it makes of the replies, from rollouts to verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asked import ScriptedTeacher, ask_about
+
+from schemas.case import Attempt, Case, Scene
+from schemas.rejection import Reason, Stage
+from schemas.rollout import Rollout, Segment, TeacherFacts
+from schemas.task import OPTION_LETTERS, Origin, Task, TaskKind
+from schemas.view import Condition
+from transforms.annotate import teachers
+from transforms.annotate.tasks import make_answer
+from transforms.annotate.teacher import Purpose, Request, TeacherKind, TeacherSettings
+from transforms.memo import MemoStore
+from transforms.outcome import Outcome
+from transforms.verify.checks import VerifySettings, verify
+from transforms.verify.decide import decide
+from transforms.verify.examine import Examiner
+
+FACTS = TeacherFacts(
+    kind="openai", model="m", revision="", prompt_sha256="", params_json="{}", seed=0
+)
+OPTIONS = ("red", "green", "blue", "white")
+MODEL = TeacherSettings(kind=TeacherKind.OPENAI, model="looker", url="http://127.0.0.1:9/v1")
+SETTINGS = VerifySettings(claims=False, conclusions=0)
+Script = Callable[[Request], str]
+
+
+@pytest.fixture
+def case(studio: Any) -> Case:
+    """Two accepted attempts that rest on other spans, and one that failed."""
+    scene: Scene = studio.scenes("colors")[0]
+    task = Task(
+        clip_id=scene.clip.id, kind=TaskKind.MCQ, question="Which colour comes third?",
+        options=OPTIONS, origin=Origin.GIVEN, gold=make_answer(TaskKind.MCQ, "B", OPTIONS, -1.0),
+    )  # fmt: skip
+    attempts = []
+    for sample, (answer, end_s) in enumerate([("B", 5.0), ("B", 6.0), ("A", 6.0)]):
+        rollout = Rollout(
+            task_id=task.id, sample=sample, round=0, answer_text=answer, raw_reply="",
+            reasoning=f"At 4.00 s the picture is green. So the answer is {answer}.",
+            segments=(Segment(label="green", start_s=4.0, end_s=end_s),), teacher=FACTS,
+        )  # fmt: skip
+        verdict = verify(rollout, task, task.gold, scene, None, SETTINGS.thresholds)
+        attempts.append(Attempt(rollout=rollout, verdict=verdict))
+    assert [one.verdict.accepted for one in attempts] == [True, True, False]
+    return Case(scene=scene, task=task, asked=3, attempts=tuple(attempts))
+
+
+def said(request: Request, colour: str) -> str:
+    """A reply that picks the option of this colour, wherever it stands."""
+    assert request.task is not None
+    letter = OPTION_LETTERS[request.task.options.index(colour)]
+    words = {"reasoning": f"I see it. It is {letter}.", "answer": letter}
+    return json.dumps(words | {"segments": [], "boxes": []})
+
+
+def honest(request: Request) -> str:
+    """Sees green only in the span that the first attempt cites."""
+    sees = request.view.shows(4.5) and request.view.condition is not Condition.BLIND
+    return said(request, "green" if sees else "white")
+
+
+Examine = Callable[..., tuple[Outcome[Case], ScriptedTeacher]]
+
+
+@pytest.fixture
+def examine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
+    def do(
+        case: Case, script: Script, settings: VerifySettings = SETTINGS, round: int = 0
+    ) -> tuple[Outcome[Case], ScriptedTeacher]:
+        teacher = ScriptedTeacher(MODEL, script)
+        monkeypatch.setattr(teachers, "make_teacher", lambda *_: teacher)
+        teachers._opened.cache_clear()
+        examiner = Examiner(MODEL, settings, 0, round)
+        store = MemoStore(str(tmp_path / "store"))
+        outcome = ask_about(
+            examiner, [case], MODEL, store, stage=Stage.EXAMINE,
+            named=lambda one: (one.task.id, one.task.clip_id),
+        )  # fmt: skip
+        return outcome, teacher
+
+    yield do
+    teachers._opened.cache_clear()
+
+
+def checks(case: Case, sample: int) -> dict[str, float]:
+    return {one.name: one.score for one in case.attempts[sample].verdict.checks}
+
+
+def test_what_stands_the_changed_evidence_stays_accepted(case: Case, examine: Examine) -> None:
+    outcome, teacher = examine(case, honest)
+    [done] = outcome.outputs
+    assert outcome.entered == 2 and not outcome.rejections
+    assert [one.verdict.accepted for one in done.attempts] == [True, True, False]
+    for sample in (0, 1):
+        found = checks(done, sample)
+        assert (found["confirmed"], found["needs_video"]) == (1.0, 1.0)
+        assert (found["sufficient"], found["necessary"]) == (1.0, 1.0)
+        assert "order_needed" not in found, "only questions about order hang on it"
+    assert "confirmed" not in checks(done, 2), "what failed before is not asked about"
+    views = {request.view for request in teacher.requests}
+    assert len(views) == 3 + 2 * 2 and len(teacher.requests) == 4 * len(views)
+    assert done.examination.model == "looker" and len(done.examination.rows) == len(views)
+
+
+def test_no_request_holds_the_gold_answer_or_a_look_at_more(case: Case, examine: Examine) -> None:
+    _, teacher = examine(case, honest)
+    for request in teacher.requests:
+        assert request.purpose is Purpose.SOLVE and request.tool_calls == ()
+        assert request.task is not None and request.task.gold is None and not request.critique
+
+
+@pytest.mark.parametrize(
+    ("script", "failed"),
+    [
+        (lambda request: said(request, "green"), {"needs_video", "necessary"}),
+        (lambda request: said(request, "white"), {"confirmed", "sufficient", "necessary"}),
+        (
+            lambda request: (
+                said(request, "white" if request.view.condition is Condition.EVIDENCE else "green")
+                if request.view.condition not in (Condition.BLIND, Condition.MASKED)
+                else said(request, "white")
+            ),
+            {"sufficient"},
+        ),
+    ],
+)
+def test_what_does_not_is_rejected_with_the_checks_that_say_why(
+    case: Case, examine: Examine, script: Script, failed: set[str]
+) -> None:
+    outcome, _ = examine(case, script)
+    assert outcome.entered == 2 and len(outcome.rejections) == 2
+    for one in outcome.rejections:
+        assert (one.stage, one.reason) == (Stage.EXAMINE, Reason.CHECK_FAILED)
+        assert set(one.detail.split(", ")) == failed
+
+
+def test_replies_that_fail_confirm_nothing_and_cost_no_other_task(
+    case: Case, examine: Examine
+) -> None:
+    outcome, _ = examine(case, lambda request: "")
+    [done] = outcome.outputs
+    assert len(outcome.rejections) == 2 and not done.accepted
+    assert checks(done, 0)["confirmed"] == 0.0
+
+
+def test_a_later_round_asks_only_what_the_table_does_not_hold(case: Case, examine: Examine) -> None:
+    [done] = examine(case, honest)[0].outputs
+    rollout = case.attempts[0].rollout.model_copy(
+        update={"round": 1, "segments": (Segment(label="g", start_s=4.0, end_s=7.0),)}
+    )
+    assert done.task.gold is not None
+    verdict = verify(rollout, done.task, done.task.gold, done.scene, None, SETTINGS.thresholds)
+    more = done.model_copy(
+        update={"attempts": (*done.attempts, Attempt(rollout=rollout, verdict=verdict))}
+    )
+    outcome, teacher = examine(more, honest, round=1)
+    asked = {request.view.condition for request in teacher.requests}
+    assert asked == {Condition.EVIDENCE, Condition.MASKED} and outcome.entered == 1
+    [twice] = outcome.outputs
+    assert twice.attempts[:3] == done.attempts and twice.attempts[3].verdict.accepted
+
+
+def test_nothing_is_asked_about_a_case_without_an_accepted_attempt(
+    case: Case, examine: Examine
+) -> None:
+    failed = case.model_copy(update={"attempts": case.attempts[2:]})
+    outcome, teacher = examine(failed, honest)
+    assert outcome.outputs == [failed] and outcome.entered == 0 and not teacher.requests
+
+
+def test_other_thresholds_decide_over_the_same_table(case: Case, examine: Examine) -> None:
+    def half_blind(request: Request) -> str:
+        lucky = request.view.condition is Condition.BLIND and request.sample % 4 < 3
+        return said(request, "green") if lucky else honest(request)
+
+    [done] = examine(case, half_blind)[0].outputs
+    assert not done.accepted, "three of four right without a frame"
+    thresholds = SETTINGS.thresholds.model_copy(update={"needs_video": 0.3})
+    lenient = SETTINGS.model_copy(update={"thresholds": thresholds})
+    again = decide(done, lenient)
+    assert [one.verdict.accepted for one in again.attempts] == [True, True, False]
+    assert decide(again, SETTINGS) == done, "and back"
