@@ -12,8 +12,11 @@ from schemas.base import Record
 from schemas.clip import Measures
 from schemas.task import Answer
 
-Split = Literal["sft", "rl", "preference"]
-SPLITS: tuple[Split, ...] = ("sft", "rl", "preference")
+Split = Literal["sft", "rl", "preference", "process", "online"]
+SPLITS: tuple[Split, ...] = ("sft", "rl", "preference", "process", "online")
+PROMPT_SPLITS: tuple[Split, ...] = ("rl", "online")
+"""Those that show the question and no reply."""
+Label = Literal["good", "bad", "unknown"]
 
 
 class SampleMedia(Record):
@@ -83,7 +86,8 @@ class Preference(Record):
 
 class StepLabel(Record):
     text: str
-    label: str
+    label: Label
+    """Whether the clip bears the step out; unknown where that was not, or could not be, seen."""
 
 
 class GroundedBox(Record):
@@ -116,6 +120,7 @@ class PublishedVerdict(Record):
     pass_rate: float
     checks: list[PublishedCheck]
     conditions_json: str
+    """`schemas.conditions.Conditions`."""
 
 
 class Provenance(Record):

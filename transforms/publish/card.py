@@ -21,7 +21,6 @@ from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, TaskKind
 from transforms.publish.features import dataset_features
 from transforms.publish.manifest import FunnelStage, ShardEntry, is_local_path
 from transforms.publish.planning import PARTITIONS, Partition
-from transforms.publish.samples import CONSTRUCTION
 
 TEMPLATE = "card.md.j2"
 
@@ -34,6 +33,15 @@ HUB_LICENSES = frozenset(
     | {"cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0"}
 )
 """Identifiers that the hub takes; anything else is `other`, or `unknown` when nothing was said."""
+
+MEANINGS: dict[Split, str] = {
+    "sft": "the best accepted reasoning for a task",
+    "rl": "a task whose answer a function can grade",
+    "preference": "an accepted reply against one rejected for what it says, of like length",
+    "process": "one reply, right or wrong, with the steps that the clip bears out or refutes",
+    "online": "a question with the moment of the clip from which on it can be answered",
+}
+"""What a sample of each split is."""
 
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
 _LARGEST_SIZE = "n>1M"
@@ -53,6 +61,8 @@ class CardEntry(Record):
     source_truncated: bool
     teacher: str
     verifier: str
+    unchecked: bool
+    """Whether it is exact by construction, so that no rollout had to be checked."""
     prompt_sha256: str
     duration_s: float
 
@@ -87,6 +97,7 @@ def card_entry(sample: Sample, partition: Partition) -> CardEntry:
         source_truncated=bool(media.source_truncated),
         teacher=f"{sample.provenance.teacher} {sample.provenance.teacher_revision}".strip(),
         verifier=sample.provenance.verifier,
+        unchecked=not sample.verdict.checks,
         prompt_sha256=sample.provenance.prompt_sha256,
         duration_s=media.duration_s,
     )
@@ -103,6 +114,7 @@ class _Counts:
     verifiers: Counter[str] = field(default_factory=Counter)
     prompt_hashes: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
+    unchecked: int = 0
 
     def add(self, entry: CardEntry) -> None:
         license_name = entry.license or "not stated"
@@ -119,6 +131,7 @@ class _Counts:
         self.verifiers[entry.verifier] += 1
         self.prompt_hashes[entry.prompt_sha256] += 1
         self.truncated += entry.source_truncated
+        self.unchecked += entry.unchecked
 
 
 def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
@@ -146,8 +159,9 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         partitions=PARTITIONS,
         samples=counts.samples,
         truncated=counts.truncated,
-        constructed=counts.verifiers[CONSTRUCTION],
+        constructed=counts.unchecked,
         splits=splits,
+        meanings=MEANINGS,
         # Summed in sorted order: floating point sums depend on it.
         minutes={split: sum(sorted(seconds[split])) / 60 for split in splits},
         kinds=sorted(counts.kinds.items()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,6 +13,7 @@ from schemas.base import SCHEMA_VERSION
 from schemas.sample import Sample, SampleMedia
 from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, SPAN_KINDS
 from transforms.publish.check_media import half_frame
+from transforms.publish.check_split import Found, conditions_faults, loads, split_faults
 from transforms.publish.manifest import is_local_path
 
 GRADE_TOLERANCE = 1e-9
@@ -21,9 +21,6 @@ TEXT_TOLERANCE_S = 0.01
 """Answers are written with at least two decimals."""
 ANSWER_CHECKS = ("answer", "answer_iou", "answer_text")
 """Name of the check whose score is the grade of the answer."""
-
-Found = tuple[str, str]
-"""A field and what is wrong with it, in words."""
 
 
 def parse_sample(data: bytes) -> tuple[Sample | None, list[Found]]:
@@ -58,6 +55,8 @@ def sample_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator[Fou
     yield from _box_faults(sample)
     yield from _verdict_faults(sample, thresholds)
     yield from _answer_faults(sample)
+    yield from conditions_faults(sample, thresholds)
+    yield from split_faults(sample)
 
 
 def _json_faults(sample: Sample) -> Iterator[Found]:
@@ -67,16 +66,8 @@ def _json_faults(sample: Sample) -> Iterator[Found]:
         ("provenance.gen_params_json", sample.provenance.gen_params_json),
         ("extra_json", sample.extra_json),
     ):
-        if text and _loads(text) is None:
+        if text and loads(text) is None:
             yield field, "is no JSON object"
-
-
-def _loads(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _media_faults(sample: Sample) -> Iterator[Found]:
@@ -183,8 +174,8 @@ def _no_box(field: str, box: tuple[float, float, float, float]) -> Iterator[Foun
 
 
 def _verdict_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator[Found]:
-    accepted = sample.split in ("sft", "preference")
-    if not sample.verdict.checks and (accepted or not _is_constructed(sample)):
+    accepted = sample.split in ("sft", "preference", "online")
+    if not sample.verdict.checks and (sample.split != "rl" or not _is_constructed(sample)):
         yield "verdict.checks", "is empty: nothing proves this annotation"
     if not (sample.verdict.pass_rate == -1 or 0 <= sample.verdict.pass_rate <= 1):
         yield "verdict.pass_rate", f"is {sample.verdict.pass_rate:g}, neither -1 nor in 0..1"
@@ -212,7 +203,7 @@ def _verdict_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator[F
 
 def _is_constructed(sample: Sample) -> bool:
     """Whether the answer is said to be exact by construction, and of which family."""
-    extra = _loads(sample.extra_json or "{}") or {}
+    extra = loads(sample.extra_json or "{}") or {}
     made = extra.get("constructed")
     return extra.get("answer_origin") == "constructed" and isinstance(made, dict) and bool(made)
 
@@ -242,7 +233,7 @@ def _grade_faults(sample: Sample) -> Iterator[Found]:
     """Grade the written answer once more, by the function that a trainer will use."""
     made = [check for check in sample.verdict.checks if check.name in ANSWER_CHECKS]
     replies = [message for message in sample.messages if message.role == "assistant"]
-    spec = _loads(sample.reward.spec_json or "{}")
+    spec = loads(sample.reward.spec_json or "{}")
     if not made or not replies or spec is None or sample.reward.style != "rule":
         return
     text = "".join(part.text for part in replies[-1].parts if part.type == "text")

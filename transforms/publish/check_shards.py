@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +14,7 @@ from schemas.sample import Sample
 from transforms.publish.check_media import media_facts, media_faults
 from transforms.publish.check_sample import parse_sample, sample_faults
 from transforms.publish.files import sha256_file
+from transforms.publish.index import condition_scores_json
 from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, ShardEntry
 from transforms.publish.planning import KEY_PATTERN
 from transforms.publish.shards import SHARD_PATTERN
@@ -186,6 +188,8 @@ def _identity_faults(
     }
     if sample.media:
         stated["measures_json"] = sample.media[0].measures.to_json()
+    with suppress(ValueError):  # named by sample_faults already
+        stated["condition_scores_json"] = condition_scores_json(sample)
     yield from _row_faults(dataset, at, key, stated)
     if key in dataset.rows:
         dataset.videos[dataset.rows[key]["video_id"]].add(partition)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.base import Record, canonical_json
+from schemas.conditions import Conditions
 from schemas.rejection import Rejection, Stage
 from schemas.sample import Sample, Split
 from transforms.publish.files import write_bytes
@@ -34,6 +35,7 @@ INDEX_SCHEMA = pa.schema(
             ("spans_s", pa.list_(pa.list_(pa.float64()))),
             ("pass_rate", pa.float64()),
             ("scores_json", _TEXT),
+            ("condition_scores_json", _TEXT),
             ("measures_json", _TEXT),
             ("shard", _TEXT),
             ("json_offset", pa.int64()),
@@ -45,8 +47,8 @@ INDEX_SCHEMA = pa.schema(
         )
     ]
 )
-"""Spans are [start, end] in clip time; scores and measures are JSON objects, from check to score
-and from measure to value."""
+"""Spans are [start, end] in clip time; scores, condition scores and measures are JSON objects, from
+check to score, from what changed evidence shows to how far, and from measure to value."""
 
 REJECTED_SCHEMA = pa.schema(
     [
@@ -69,6 +71,7 @@ class IndexEntry(Record):
     spans_s: tuple[tuple[float, float], ...]
     pass_rate: float
     scores_json: str
+    condition_scores_json: str
     measures_json: str
 
 
@@ -87,8 +90,14 @@ def index_entry(
         spans_s=tuple((one.start_s, one.end_s) for one in sample.grounding.segments),
         pass_rate=sample.verdict.pass_rate,
         scores_json=canonical_json({one.name: one.score for one in sample.verdict.checks}),
+        condition_scores_json=condition_scores_json(sample),
         measures_json=sample.media[0].measures.to_json(),
     )
+
+
+def condition_scores_json(sample: Sample) -> str:
+    """The scores of a sample's table of conditions. Raises ValueError if it holds none."""
+    return Conditions.from_json(sample.verdict.conditions_json).scores.to_json()
 
 
 def index_table(entries: Iterable[IndexEntry], shards: Iterable[ShardInfo]) -> pa.Table:

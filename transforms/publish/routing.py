@@ -1,4 +1,5 @@
-"""Which samples a case gives: the best accepted rollout, an RL task, a preference pair."""
+"""Which samples a case gives: the best accepted rollout, an RL task, a preference pair, labelled
+steps, a question with the moment from which it can be answered."""
 
 from __future__ import annotations
 
@@ -12,9 +13,17 @@ from schemas.base import unit_interval
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejected
 from schemas.sample import Split
-from schemas.task import Origin
+from schemas.task import SPAN_KINDS, Origin
+from transforms.publish.examined import is_guessed, scores_of
+from transforms.publish.pairs import PROCESS_CHECKS, best_pair, failed_checks, is_about_answer
 from transforms.publish.planning import Partition
 from transforms.verify.checks import VerifySettings
+from transforms.verify.conditions import cited_spans
+from transforms.verify.steps import step_labels
+
+EVIDENCE_SLACK = 0.1
+"""Share of the clip by which cited spans may be longer than the shortest and still count as no
+longer: a few frames more or less are no better evidence."""
 
 
 class PublishSettings(BaseModel):
@@ -34,35 +43,49 @@ class Route:
 
     split: Split
     best: Attempt | None
-    """None for a constructed task: its answer is exact, and no attempt proves it."""
+    """The attempt that proves it, or whose steps are labelled; None for a constructed task: its
+    answer is exact, and no attempt proves it."""
     rejected: Attempt | None = None
 
 
 def routes(case: Case, settings: VerifySettings) -> list[Route]:
     """The samples of a case. Raises Rejected(no_accepted_rollout) if there are none."""
-    accepted = case.accepted
+    ranked = by_merit(case)
+    best = ranked[0] if ranked else None
     constructed = case.task.origin is Origin.CONSTRUCTED
-    if not accepted and not (constructed and trains(case, settings)):
-        raise Rejected(Reason.NO_ACCEPTED_ROLLOUT, why_not(case))
-    best = min(accepted, key=_rank) if accepted else None
     found = [Route("sft", best)] if best else []
-    if trains(case, settings):
+    if (best or constructed) and trains(case, settings):
         found.append(Route("rl", None if constructed else best))
-    other = worse_twin(case, best) if best else None
-    if other is not None:
-        found.append(Route("preference", best, other))
+    pair = best_pair(case, ranked)
+    if pair is not None:
+        found.append(Route("preference", *pair))
+    found += [Route("process", attempt) for attempt in case.attempts if teaches_steps(attempt)]
+    if best and not is_guessed(case, settings) and scores_of(case, settings).answerable_from_s >= 0:
+        found.append(Route("online", best))
+    if not found:
+        raise Rejected(Reason.NO_ACCEPTED_ROLLOUT, why_not(case))
     return found
 
 
 def trains(case: Case, settings: VerifySettings) -> bool:
-    """Whether a task is one to train on by reward: its answer is known, and is neither always nor
-    never found; of a measured one that is not asked, and of a constructed one only if somebody
-    was asked."""
+    """Whether a task is one to train on by reward: its answer is known, can't be guessed without
+    the clip, and is neither always nor never found; of a measured one that is not asked, and of a
+    constructed one only if somebody was asked."""
+    if is_guessed(case, settings):
+        return False
     if case.task.origin is Origin.CONSTRUCTED and not case.asked:
         return True
     share, thresholds = pass_rate(case, settings), settings.thresholds
     in_band = thresholds.pass_rate_min <= share <= thresholds.pass_rate_max
     return case.task.gold is not None and (in_band or is_exact(case))
+
+
+def teaches_steps(attempt: Attempt) -> bool:
+    """Whether an attempt has labelled steps, and was not rejected for its form or its question."""
+    of_content = all(
+        name in PROCESS_CHECKS or is_about_answer(name) for name in failed_checks(attempt)
+    )
+    return of_content and any(label != "unknown" for label in step_labels(attempt))
 
 
 def why_not(case: Case) -> str:
@@ -78,10 +101,34 @@ def why_not(case: Case) -> str:
     return ", ".join(sorted(set(names), key=lambda name: (-names.count(name), name)))
 
 
-def _rank(attempt: Attempt) -> tuple[int, float, int]:
-    """Unrepaired first, then the best scores, then the earlier sample."""
-    scores = statistics.fmean(check.score for check in attempt.verdict.checks)
-    return (attempt.rollout.round, -scores, attempt.rollout.sample)
+def by_merit(case: Case) -> list[Attempt]:
+    """The accepted attempts: unrepaired first, then those that cite no more than is needed, then
+    the best scores, then the earlier sample."""
+    shares = {one.rollout.id: evidence_share(one, case) for one in case.accepted}
+    shortest: dict[int, float] = {}
+    for one in case.accepted:
+        share = shares[one.rollout.id]
+        shortest[one.rollout.round] = min(share, shortest.get(one.rollout.round, share))
+
+    def rank(attempt: Attempt) -> tuple[int, bool, float, int]:
+        rollout = attempt.rollout
+        wordy = shares[rollout.id] > shortest[rollout.round] + EVIDENCE_SLACK
+        scores = statistics.fmean(check.score for check in attempt.verdict.checks)
+        return (rollout.round, wordy, -scores, rollout.sample)
+
+    return sorted(case.accepted, key=rank)
+
+
+def evidence_share(attempt: Attempt, case: Case) -> float:
+    """How much of the clip an attempt rests on, 0..1; all of it if it cites nothing.
+
+    Where the answer is a span itself, how well it fits is a score, and no shorter one is better.
+    """
+    duration_s = case.scene.media.duration_s
+    spans = cited_spans(attempt.rollout, case.task.kind, duration_s)
+    if case.task.kind in SPAN_KINDS or not spans or duration_s <= 0:
+        return 1.0
+    return sum(end_s - start_s for start_s, end_s in spans) / duration_s
 
 
 def pass_rate(case: Case, settings: VerifySettings) -> float:
@@ -112,22 +159,6 @@ def is_exact(case: Case) -> bool:
         for attempt in case.accepted
         for check in attempt.verdict.checks
     )
-
-
-def worse_twin(case: Case, best: Attempt) -> Attempt | None:
-    """A well-formed attempt that was rejected for another answer than the accepted one.
-
-    An attempt that only breaks the form would teach form, so it is no twin.
-    """
-    for attempt in sorted(
-        case.attempts, key=lambda attempt: (attempt.rollout.round, attempt.rollout.sample)
-    ):
-        failed = [check.name for check in attempt.verdict.checks if not check.passed]
-        about_answer = any(name.startswith(("answer", "measured")) for name in failed)
-        differs = attempt.rollout.answer_text != best.rollout.answer_text
-        if about_answer and differs and "format" not in failed:
-            return attempt
-    return None
 
 
 def partition(video_id: str, seed: int, settings: PublishSettings) -> Partition:

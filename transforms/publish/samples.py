@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from schemas.base import SCHEMA_VERSION, canonical_json
 from schemas.case import Attempt, Case
 from schemas.rewards import REWARD_FOR_KIND
 from schemas.rollout import Rollout
 from schemas.sample import (
+    PROMPT_SPLITS,
     GroundedBox,
     GroundedSegment,
     Grounding,
@@ -25,15 +25,18 @@ from schemas.sample import (
     StepLabel,
 )
 from schemas.task import Origin
+from transforms.publish.examined import conditions_of, scores_of
 from transforms.publish.messages import (
     MEDIA_ID,
     crop_media,
     question_message,
     reply_messages,
 )
+from transforms.publish.pairs import failed_checks
 from transforms.publish.routing import Route, pass_rate
 from transforms.verify.checks import VerifySettings, reward_spec
 from transforms.verify.gold import answer_origin, gold_of
+from transforms.verify.steps import reasoning_steps, step_labels
 
 REJECTED = "rejected-"
 """Before the media of a rejected reply."""
@@ -47,15 +50,14 @@ MEASURING_VERIFIER = "proofreel model-free checks and measurement of the publish
 def make_sample(
     case: Case, route: Route, settings: VerifySettings, *, pipeline_version: str
 ) -> Sample:
-    """The sample of one route of a case. Its id is unique in the dataset: split and task."""
-    key = f"{route.split}-{case.task.id}"
+    """The sample of one route of a case. Its id is unique in the dataset."""
+    key = _key(case, route)
     answer = gold_of(case, settings)
-    origin = answer_origin(case)
     messages, rejected = [question_message(case)], list[Message]()
     media = [_media(case, key)]
-    if route.split != "rl":
-        assert route.best is not None, "only RL samples show no attempt"
-        messages += reply_messages(route.best.rollout)
+    if route.split not in PROMPT_SPLITS:
+        assert route.best is not None, "only prompts show no attempt"
+        messages += _replies(route)
         media += crop_media(media[0], route.best.rollout.tool_calls)
     if route.rejected is not None:
         rejected = reply_messages(route.rejected.rollout, REJECTED)
@@ -76,12 +78,29 @@ def make_sample(
             spec_json=canonical_json(reward_spec(answer)),
         ),
         preference=Preference(rejected=rejected, margin=_margin(route)),
-        steps=_steps(route.best),
+        steps=_steps(route),
         grounding=_grounding(route.best.rollout) if route.best else _evidence(case),
         verdict=_verdict(case, route.best, settings),
         provenance=_provenance(case, route.best, pipeline_version),
-        extra_json=canonical_json(_extra(case, route, origin)),
+        extra_json=canonical_json(_extra(case, route, settings)),
     )
+
+
+def _key(case: Case, route: Route) -> str:
+    """Split and task; of labelled steps there is one sample per rollout."""
+    if route.split == "process":
+        assert route.best is not None
+        return f"{route.split}-{route.best.rollout.id}"
+    return f"{route.split}-{case.task.id}"
+
+
+def _replies(route: Route) -> list[Message]:
+    assert route.best is not None
+    messages = reply_messages(route.best.rollout)
+    if route.split == "process":
+        # Its labels are learnt, not its words: they may be wrong.
+        messages = [message.model_copy(update={"loss": 0}) for message in messages]
+    return messages
 
 
 def _media(case: Case, key: str) -> SampleMedia:
@@ -111,9 +130,15 @@ def _media(case: Case, key: str) -> SampleMedia:
     )
 
 
-def _steps(best: Attempt | None) -> list[StepLabel]:
-    """The steps of the reasoning, if it came in steps; no label yet."""
-    return [StepLabel(text=step.text, label="") for step in (best.rollout.steps if best else ())]
+def _steps(route: Route) -> list[StepLabel]:
+    """The steps of the reasoning that is shown, each with what the clip says of it."""
+    if route.best is None or route.split in PROMPT_SPLITS:
+        return []
+    texts, labels = reasoning_steps(route.best.rollout), step_labels(route.best)
+    return [
+        StepLabel.model_validate({"text": text, "label": label})
+        for text, label in zip(texts, labels, strict=True)
+    ]
 
 
 def _grounding(rollout: Rollout) -> Grounding:
@@ -151,7 +176,8 @@ def _verdict(case: Case, best: Attempt | None, settings: VerifySettings) -> Publ
         for check in (best.verdict.checks if best else ())
     ]
     share = round(pass_rate(case, settings), 6)
-    return PublishedVerdict(pass_rate=share, checks=checks, conditions_json="{}")
+    table = conditions_of(case, best, settings)
+    return PublishedVerdict(pass_rate=share, checks=checks, conditions_json=table.to_json())
 
 
 def _provenance(case: Case, best: Attempt | None, pipeline_version: str) -> Provenance:
@@ -160,7 +186,7 @@ def _provenance(case: Case, best: Attempt | None, pipeline_version: str) -> Prov
         return Provenance(
             teacher=CONSTRUCTED,
             teacher_revision="",
-            verifier=CONSTRUCTION,
+            verifier=_verifier(CONSTRUCTION, case),
             prompt_sha256="",
             gen_params_json="{}",
             pipeline_version=pipeline_version,
@@ -172,7 +198,7 @@ def _provenance(case: Case, best: Attempt | None, pipeline_version: str) -> Prov
     return Provenance(
         teacher=facts.model or facts.kind,
         teacher_revision=facts.revision,
-        verifier=MEASURING_VERIFIER if case.task.is_measured else VERIFIER,
+        verifier=_verifier(MEASURING_VERIFIER if case.task.is_measured else VERIFIER, case),
         prompt_sha256=facts.prompt_sha256,
         gen_params_json=facts.params_json,
         pipeline_version=pipeline_version,
@@ -182,21 +208,31 @@ def _provenance(case: Case, best: Attempt | None, pipeline_version: str) -> Prov
     )
 
 
+def _verifier(checks: str, case: Case) -> str:
+    """Who checked: our own checks, and the model that was asked again, if one was."""
+    model = case.examination.model
+    return f"{checks}; asked again: {model}" if model else checks
+
+
 def _margin(route: Route) -> float:
     """How much worse the rejected reply did on the check that it failed most clearly."""
     if route.rejected is None:
         return 0.0
-    return round(1.0 - min(check.score for check in route.rejected.verdict.checks), 6)
+    checks = route.rejected.verdict.checks
+    # Never 0: it did fail.
+    return max(round(1.0 - min(one.score for one in checks if not one.passed), 6), 1e-6)
 
 
-def _extra(case: Case, route: Route, origin: str) -> dict[str, object]:
+def _extra(case: Case, route: Route, settings: VerifySettings) -> dict[str, object]:
+    repair_round = route.best.rollout.round if route.best else 0
     extra: dict[str, object] = {
         "video_id": case.scene.video.id,
         "clip_id": case.scene.clip.id,
         "task_id": case.task.id,
-        "answer_origin": origin,
+        "answer_origin": answer_origin(case),
         "attempts": len(case.attempts),
-        "repaired": route.best is not None and route.best.rollout.round > 0,
+        "repaired": repair_round > 0,
+        "repair_round": repair_round,
     }
     if case.task.origin is Origin.CONSTRUCTED:
         extra["constructed"] = json.loads(case.task.spec_json)
@@ -208,12 +244,12 @@ def _extra(case: Case, route: Route, origin: str) -> dict[str, object]:
         extra["lines"] = [line.model_dump(mode="json") for line in case.scene.lines]
     if case.scene.video.source.user_id:
         extra["user_id"] = case.scene.video.source.user_id
-    if route.best is not None and route.best.rollout.thinking:
+    if route.best is not None and route.best.rollout.thinking and not repair_round:
+        # What is thought before a repaired reply is about the attempt that failed.
         extra["thinking"] = route.best.rollout.thinking
-    if route.rejected is not None:
-        extra["rejected_because"] = _failed(route.rejected)
+    rejected = route.best if route.split == "process" else route.rejected
+    if rejected is not None and not rejected.verdict.accepted:
+        extra["rejected_because"] = failed_checks(rejected)
+    if route.split == "online":
+        extra["answerable_from_s"] = scores_of(case, settings).answerable_from_s
     return extra
-
-
-def _failed(attempt: Attempt) -> Sequence[str]:
-    return [check.name for check in attempt.verdict.checks if not check.passed]

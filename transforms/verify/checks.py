@@ -7,6 +7,7 @@ of the threshold in the configuration (`verify.thresholds`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -44,6 +45,12 @@ class Thresholds(BaseModel):
     )
     ends_in_answer: float = Field(
         1.0, ge=0, le=1, description="the reasoning ends in the answer that is given"
+    )
+    no_trace: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="a repaired reasoning says nothing of the attempt before it",
     )
     answer: float = Field(1.0, ge=0, le=1, description="reward of the answer, exact kinds")
     answer_iou: float = Field(0.7, ge=0, le=1, description="reward of a time span or a box")
@@ -144,8 +151,21 @@ _SUFFIX = {
     TaskKind.FREE_TEXT: "_text",
 }
 """Kinds that are graded by degree have thresholds of their own."""
-OWN_CHECKS = frozenset({"format", "spans_inside", "cited_times", "ends_in_answer"})
+OWN_CHECKS = frozenset({"format", "spans_inside", "cited_times", "ends_in_answer", "no_trace"})
 """Checks that look at nothing but the rollout and the length of the clip."""
+TRACES = (
+    "critique", "critiques", "critiqued", "earlier attempt", "earlier attempts",
+    "previous attempt", "previous attempts", "prior attempt", "prior attempts", "past attempt",
+    "first attempt at this question", "last attempt at this question", "my attempt",
+    "earlier answer", "previous answer", "prior answer", "earlier reasoning",
+    "previous reasoning", "earlier reply", "previous reply", "earlier response",
+    "previous response", "was turned down", "were turned down", "these faults", "avoid the fault",
+    "avoid the faults", "my mistake", "my earlier", "my previous", "as pointed out",
+    "was pointed out", "i was told that", "the feedback", "verifier",
+)  # fmt: skip
+"""What a repaired reasoning says when it speaks of the attempt before, or of what was said of it:
+words of the request for repair (`annotate/prompts/solve`), of critiques, and their like."""
+_TRACE = re.compile(rf"\b(?:{'|'.join(map(re.escape, TRACES))})\b")
 EDGE_S = 0.05
 """Slack for times in a text: rounded to hundredths, or the end of the last frame."""
 
@@ -186,12 +206,13 @@ def verify(
 
 def own_checks(rollout: Rollout, task: Task, media: Media, thresholds: Thresholds) -> list[Check]:
     """The checks that need no answer to compare with."""
-    return [
+    checks = [
         _format(rollout, thresholds),
         _spans_inside(rollout, task, media, thresholds),
         _cited_times(rollout, media.duration_s, thresholds),
         _ends_in_answer(rollout, thresholds),
     ]
+    return [*checks, _no_trace(rollout, thresholds)] if rollout.round > 0 else checks
 
 
 def graded(rollout: Rollout, gold: Answer, thresholds: Thresholds) -> Check:
@@ -260,14 +281,23 @@ def _ends_in_answer(rollout: Rollout, thresholds: Thresholds) -> Check:
     return made_check("ends_in_answer", score, thresholds, detail)
 
 
+def _no_trace(rollout: Rollout, thresholds: Thresholds) -> Check:
+    labels = [one.label for one in rollout.segments] + [one.label for one in rollout.boxes]
+    said = " ".join(" ".join([rollout.reasoning, *labels]).lower().split())
+    detail = "the reasoning must stand alone, as if nothing had been written or said before it"
+    return made_check("no_trace", 0.0 if _TRACE.search(said) else 1.0, thresholds, detail)
+
+
 def _measured(
     rollout: Rollout, task: Task, observation: Observation, thresholds: Thresholds
 ) -> Check:
     name = "measured" + _SUFFIX.get(task.kind, "")
     try:
         found = solve(observation, json.loads(task.spec_json), task.options).answer
-    except CannotSolveError as error:
-        return made_check(name, 0.0, thresholds, f"measured on the clip: {error}")
+    except CannotSolveError:
+        # What was measured instead may be, or betray, the answer.
+        detail = "measuring the clip anew gives no clear answer to this question"
+        return made_check(name, 0.0, thresholds, detail)
     tolerance = task.gold.tolerance if task.gold is not None else -1.0
     anew = Answer(kind=task.kind, text=found, options=task.options, tolerance=tolerance)
     score = score_answer(rollout.answer_text, anew)

@@ -225,10 +225,15 @@ def right_share(asked: Asked, task: Task, gold: Answer, thresholds: Thresholds) 
     """
     if not asked.answers:
         return 0.0
-    least = float(getattr(thresholds, answer_check(task.kind)))
-    right = sum(score_answer(answer, gold) >= least > 0 for answer in asked.answers)
+    right = right_answers(asked, task, gold, thresholds)
     guess = chance(task)
     return max(right / len(asked.answers) - guess, 0.0) / (1 - guess)
+
+
+def right_answers(asked: Asked, task: Task, gold: Answer, thresholds: Thresholds) -> int:
+    """How many answers of a row are right, guesses included."""
+    least = float(getattr(thresholds, answer_check(task.kind)))
+    return sum(score_answer(answer, gold) >= least > 0 for answer in asked.answers)
 
 
 def score_task(table: Examination, task: Task, gold: Answer, thresholds: Thresholds) -> TaskScores:

@@ -10,6 +10,7 @@ from schemas.verdict import Check, check, judge
 from transforms.verify.checks import (
     Thresholds,
     VerifySettings,
+    answer_check,
     graded,
     made_check,
     score_answer,
@@ -55,10 +56,8 @@ def examined_checks(
         said = "; ".join(repr(text) for text in dict.fromkeys(refuted))
         found["claims"] = (share, f"the clip does not show what is claimed: {said}"[:500])
     if attempt.conclusions:
-        own = Answer(kind=task.kind, text=attempt.rollout.answer_text, options=task.options)
-        right = [score_answer(one, own) >= _least(thresholds) for one in attempt.conclusions]
         found["concludes"] = (
-            sum(right) / len(right),
+            _concluding_share(attempt, gold, thresholds),
             "the reasoning without its last sentence does not lead to the answer",
         )
     return [
@@ -68,8 +67,13 @@ def examined_checks(
     ]
 
 
-def _least(thresholds: Thresholds) -> float:
-    return min(thresholds.answer_text, thresholds.answer_iou)
+def _concluding_share(attempt: Attempt, gold: Answer, thresholds: Thresholds) -> float:
+    """Share of those who came to the attempt's own answer, by the reward and the threshold by which
+    an answer of its kind is judged: the gold answer says kind and tolerance."""
+    own = gold.model_copy(update={"text": attempt.rollout.answer_text})
+    least = float(getattr(thresholds, answer_check(gold.kind)))
+    scores = [score_answer(one, own) for one in attempt.conclusions]
+    return sum(score >= least and score > 0 for score in scores) / len(scores)
 
 
 def _task_scores(

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.case import Attempt, Case, Scene
+from schemas.claim import CheckedClaim, Claim, ClaimKind, Shown
 from schemas.clip import Clip, Measures, Media, ShotType
-from schemas.rollout import Box, Rollout, Segment, TeacherFacts
+from schemas.examination import Asked, Examination
+from schemas.rollout import Box, Rollout, Segment, Step, TeacherFacts
 from schemas.source import Source
 from schemas.task import CHOICE_KINDS, Origin, Task, TaskKind
 from schemas.verdict import check, judge
 from schemas.video import Decoded, Probe, Video
+from schemas.view import Condition, View
 from transforms.annotate.tasks import make_answer
-from transforms.verify.checks import answer_check
+from transforms.verify.checks import Thresholds, answer_check
+from transforms.verify.conditions import cited_spans
+from transforms.verify.decide import EXAMINED
 
 OPTIONS = ("zebra", "walrus", "falcon")
 PROBE = Probe(
@@ -93,16 +98,29 @@ def make_attempt(
     failed: tuple[str, ...] = (),
     scores: dict[str, float] | None = None,
     measured: bool = False,
+    reasoning: str = "",
+    spans: tuple[tuple[float, float], ...] = ((1.0, 8.0),),
+    shown: tuple[Shown, ...] = (),
 ) -> Attempt:
-    """An attempt that fails exactly the checks named; without an answer it gives the gold one."""
+    """An attempt that fails exactly the checks named; without an answer it gives the gold one.
+
+    `shown`: its steps, each with a claim and what a look at the clip said of it.
+    """
     answer = answer or GOLD[task.kind]
+    steps = tuple(
+        Step(text=f"At {number}.00 s thing {number} is seen.") for number in range(len(shown))
+    )
+    reasoning = reasoning or " ".join(
+        [*(step.text for step in steps), f"At 1.00 s it is seen. So the answer is {answer}."]
+    )
     rollout = Rollout(
         task_id=task.id,
         sample=sample,
         round=round,
-        reasoning=f"At 1.00 s it is seen. So the answer is {answer}.",
+        reasoning=reasoning,
         answer_text=answer,
-        segments=(Segment(label="seen", start_s=1.0, end_s=8.0),),
+        segments=tuple(Segment(label="seen", start_s=one, end_s=other) for one, other in spans),
+        steps=steps,
         boxes=(Box(label="it", t_s=1.0, xyxy_norm=(0.1, 0.2, 0.3, 0.4)),) if sample == 0 else (),
         teacher=TeacherFacts(
             kind="openai", model="qwen", revision="r1", prompt_sha256="p" * 64,
@@ -117,9 +135,38 @@ def make_attempt(
     if measured:
         known["measured" + suffix] = threshold
     given = {name: 0.0 if name in failed else 1.0 for name in known} | (scores or {})
-    assert set(failed) <= set(known)
+    others = [name for name in failed if name not in known]
+    assert set(others) <= {*EXAMINED, "no_trace"}
+    known |= {name: getattr(Thresholds(), name) for name in others}
+    given |= dict.fromkeys(others, 0.0)
     checks = tuple(check(name, given[name], least) for name, least in known.items())
-    return Attempt(rollout=rollout, verdict=judge(rollout.id, checks))
+    claims = tuple(
+        CheckedClaim(
+            claim=Claim(step=n, kind=ClaimKind.TIME, text=steps[n].text, start_s=n, end_s=n),
+            exists=True,
+            shown=one,
+            votes=(one,),
+        )
+        for n, one in enumerate(shown)
+        if one is not Shown.NOT_ASKED
+    )
+    return Attempt(rollout=rollout, verdict=judge(rollout.id, checks), claims=claims)
+
+
+def examined(case: Case, model: str = "looker", **answers: str) -> Case:
+    """The case asked again: a letter an answer, `-` = none could be read; `prefix2` = up to 2 s.
+
+    The views of spans are those that the first attempt cites.
+    """
+    spans = cited_spans(case.attempts[0].rollout, case.task.kind, 8.0) if case.attempts else ()
+    rows = []
+    for name, said in answers.items():
+        condition = Condition(name.rstrip("0123456789"))
+        of_spans = condition in (Condition.EVIDENCE, Condition.MASKED)
+        until_s = float(name.removeprefix("prefix")) if condition is Condition.PREFIX else -1.0
+        view = View(condition=condition, spans_s=spans if of_spans else (), until_s=until_s)
+        rows.append(Asked(view=view, answers=tuple("" if one == "-" else one for one in said)))
+    return case.model_copy(update={"examination": Examination(model=model, rows=tuple(rows))})
 
 
 def make_case(task: Task, scene: Scene, *attempts: Attempt) -> Case:

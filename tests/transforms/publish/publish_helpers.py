@@ -15,10 +15,12 @@ from typing import Any
 import imageio_ffmpeg
 
 from schemas import rewards
-from schemas.base import SCHEMA_VERSION
+from schemas.base import SCHEMA_VERSION, canonical_json
 from schemas.clip import Measures, ShotType
+from schemas.conditions import AskedView, Conditions, ConditionScores
 from schemas.rejection import UNITS, Reason, Rejection, Stage
 from schemas.sample import (
+    PROMPT_SPLITS,
     GroundedBox,
     GroundedSegment,
     Grounding,
@@ -35,6 +37,7 @@ from schemas.sample import (
     StepLabel,
 )
 from schemas.task import Answer, AnswerBox, TaskKind
+from schemas.view import Condition
 from transforms.publish.card import CardFacts, card_entry, render_card
 from transforms.publish.files import write_bytes, write_text
 from transforms.publish.index import index_entry, index_table, rejected_table, write_parquet
@@ -127,7 +130,28 @@ def make_sample(
         reasoning=reasoning,
         loss=1,
     )
-    wrong = Message(role="assistant", parts=[Part(type="text", text="<answer>A</answer>")])
+    if split == "process":
+        reply = reply.model_copy(update={"loss": 0})
+    doubt = "The square moves from 0.1 s to 0.8 s."
+    wrong = Message(
+        role="assistant",
+        parts=[Part(type="text", text=rewards.format_response(doubt, "A"))],
+        reasoning=doubt,
+    )
+    views = (
+        [until(0.5 * clip.duration_s, 0), until(clip.duration_s, 4)] if split == "online" else []
+    )
+    moment_s = views[-1].until_s if views else -1.0
+    extra: dict[str, object] = {}
+    if split == "preference":
+        extra["rejected_because"] = ["answer"]
+    if split == "online":
+        extra["answerable_from_s"] = moment_s
+    table = Conditions(
+        model="qwen" if views else "",
+        views=tuple(views),
+        scores=ConditionScores(answerable_from_s=moment_s),
+    )
     segment = GroundedSegment(label="motion", media_id="clip", start_s=0.2, end_s=0.9)
     grounded = GroundedBox(ref="square", media_id="clip", t_s=0.5, xyxy_norm=(0.2, 0.2, 0.4, 0.4))
     frames = round(clip.duration_s * FPS)
@@ -162,11 +186,16 @@ def make_sample(
             )
         ],
         sampling=Sampling(fps=2.0),
-        messages=[question] if split == "rl" else [question, reply],
+        messages=[question] if split in PROMPT_SPLITS else [question, reply],
         answer=answer,
         reward=Reward(style="rule", fn=fns[kind], spec_json="{}"),
-        preference=Preference(rejected=[wrong] if split == "preference" else [], margin=1.0),
-        steps=[StepLabel(text="It moves.", label="good")] if "steps" in filled else [],
+        preference=Preference(
+            rejected=[wrong] if split == "preference" else [],
+            margin=1.0 if split == "preference" else 0.0,
+        ),
+        steps=[StepLabel(text="It moves.", label="good")]
+        if "steps" in filled or split == "process"
+        else [],
         grounding=Grounding(
             boxes=[grounded] if "boxes" in filled else [],
             segments=[segment] if "segments" in filled else [],
@@ -177,7 +206,7 @@ def make_sample(
                 PublishedCheck(name="answer", score=1.0, threshold=0.5, passed=True),
                 PublishedCheck(name="spans", score=1.0, threshold=1.0, passed=True),
             ],
-            conditions_json="{}",
+            conditions_json=table.to_json(),
         ),
         provenance=Provenance(
             teacher="measure",
@@ -190,7 +219,20 @@ def make_sample(
             license=license,
             source_url="https://example.org/one",
         ),
-        extra_json="{}",
+        extra_json=canonical_json(extra),
+    )
+
+
+def until(until_s: float, right: int) -> AskedView:
+    """A view of the beginning of a clip, and how many of four answers were right; four options."""
+    return AskedView(
+        condition=Condition.PREFIX,
+        spans_s=[],
+        until_s=until_s,
+        black=False,
+        asked=4,
+        right=right,
+        share=round(max(right / 4 - 0.25, 0) / 0.75, 6),
     )
 
 
@@ -202,7 +244,7 @@ class Item:
 
 
 def make_items(clips: Sequence[Clip]) -> list[Item]:
-    """Samples of all three splits. Lists that hardly any sample fills are filled in late keys."""
+    """Samples of all splits. Lists that hardly any sample fills are filled in late keys."""
     grounding = TaskKind.TEMPORAL_GROUNDING
     items = [
         Item(make_sample(f"s{n:02}", clips[n % len(clips)]), "train", clips[n % len(clips)])
@@ -220,7 +262,10 @@ def make_items(clips: Sequence[Clip]) -> list[Item]:
     ]
     items.append(Item(make_sample("s95", clips[1], filled=("segments",)), "validation", clips[1]))
     items.append(Item(make_sample("r01", clips[0], split="rl", kind=grounding), "train", clips[0]))
-    items.append(Item(make_sample("p01", clips[0], split="preference"), "train", clips[0]))
+    items += [
+        Item(make_sample(key, clips[0], split=split), "train", clips[0])
+        for key, split in (("p01", "preference"), ("c01", "process"), ("o01", "online"))
+    ]
     return items
 
 

@@ -63,6 +63,11 @@ def test_front_matter(entries: list[CardEntry]) -> None:
             "config_name": "preference",
             "data_files": [{"split": "train", "path": "preference/train-*.tar"}],
         },
+        {
+            "config_name": "process",
+            "data_files": [{"split": "train", "path": "process/train-*.tar"}],
+        },
+        {"config_name": "online", "data_files": [{"split": "train", "path": "online/train-*.tar"}]},
     ]
 
 
@@ -71,7 +76,7 @@ def test_counts(entries: list[CardEntry]) -> None:
     assert "| sft | 12 | 1 | 0.4 |" in card
     assert "| select | clip | 6 | 4 | near\\_duplicate 1, too\\_dark 1 |" in card
     assert "| sft | B | 10 | 100.0% |" in card
-    assert "| https&#58;//example.org/one | CC\\-BY\\-3.0 | 15 |" in card
+    assert "| https&#58;//example.org/one | CC\\-BY\\-3.0 | 17 |" in card
     assert "verify.thresholds.answer | 0.5 |" in card
     assert "- random weights\n" in card
 

@@ -228,7 +228,7 @@ def test_edited_verdict_with_index_made_to_fit(dataset: Path) -> None:
         ),
         (
             lambda m: [one.update({"in": 14, "out": 14}) for one in m["funnel"][5:]],
-            "funnel: route: out 14, but the samples come from 15 tasks",
+            "funnel: route: out 14, but the samples come from 17 tasks",
         ),
         (lambda m: m["funnel"].append(m["funnel"][0]), "ingest: the stage is listed twice"),
         (lambda m: m["funnel"][0].update(unit="clip"), "unit is 'clip', not 'input'"),

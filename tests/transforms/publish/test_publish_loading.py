@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from publish_helpers import Item
 
-from schemas.sample import Sample
+from schemas.sample import SPLITS, Sample
 from transforms.publish.features import dataset_features
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when `datasets` is imported
@@ -59,7 +59,7 @@ def test_webdataset_expands_a_range_of_shards(built: Path) -> None:
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("split", ["sft", "rl", "preference"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_hugging_face_with_the_card(
     built: Path, expected: dict[str, dict[str, Any]], split: str, streaming: bool
 ) -> None:

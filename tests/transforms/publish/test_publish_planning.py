@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.sample import SPLITS
 from transforms.publish.planning import (
     PlannedSample,
     entry_bytes,
@@ -27,7 +28,7 @@ def planned(draw: st.DrawFn) -> list[PlannedSample]:
     return [
         PlannedSample(
             key=key,
-            split=draw(st.sampled_from(["sft", "rl", "preference"])),
+            split=draw(st.sampled_from(SPLITS)),
             partition=draw(st.sampled_from(["train", "validation"])),
             json_bytes=draw(st.integers(1, 5_000)),
             mp4_bytes=draw(st.integers(1, 60_000)),

@@ -5,19 +5,17 @@ from __future__ import annotations
 import random
 
 import pytest
-from case_helpers import make_attempt, make_case, make_scene, make_task
+from case_helpers import examined, make_attempt, make_case, make_scene, make_task
 
 from schemas.case import Case
 from schemas.rejection import Reason, Rejected
-from schemas.task import TaskKind
+from schemas.task import Origin, TaskKind
 from transforms.publish.routing import (
     PublishSettings,
-    Route,
     partition,
     pass_rate,
     routes,
     why_not,
-    worse_twin,
 )
 from transforms.verify.checks import Thresholds, VerifySettings
 
@@ -112,42 +110,64 @@ def test_the_best_attempt_is_unrepaired_then_best_scored_then_first() -> None:
     assert best(attempt(0, 0.2), attempt(1, 0.8, round=1)) == (1, 1)
 
 
-def twin(*attempts: object) -> object:
-    one = make_case(TASK, SCENE, make_attempt(TASK, 9), *attempts)  # type: ignore[arg-type]
-    found = worse_twin(one, one.attempts[0])
-    return found and (found.rollout.round, found.rollout.sample)
+def cites(sample: int, *spans: tuple[float, float], round: int = 0, score: float = 1.0) -> object:
+    return make_attempt(TASK, sample, spans=spans, round=round, scores={"spans_inside": score})
 
 
-def test_the_twin_gave_another_answer_in_good_form() -> None:
-    wrong = make_attempt(TASK, 2, "A", failed=("answer",))
-    assert twin(wrong) == (0, 2)
-    assert twin(make_attempt(TASK, 1, "B", failed=("measured",), measured=True)) == (0, 1)
-    # The same answer, turned down for its citations; another answer, but no form.
-    assert twin(make_attempt(TASK, 0, failed=("cited_times",))) is None
-    assert twin(make_attempt(TASK, 0, failed=("answer",))) is None
-    assert twin(make_attempt(TASK, 0, "A", failed=("answer", "format"))) is None
-    assert twin(make_attempt(TASK, 0, "A", failed=("ends_in_answer",))) is None
-    assert twin() is None
+def test_less_evidence_is_better_than_better_scores() -> None:
+    lenient = {"cited_times": 1.0}
+    long = make_attempt(TASK, 0, spans=((1.0, 7.0),), scores=lenient)
+    short = make_attempt(TASK, 1, spans=((2.0, 4.0),), scores={"answer": 1.0})
+    assert best(long, short) == best(short, long) == (0, 1)
+    # Spans that overlap count once.
+    assert best(cites(0, (1, 4), (2, 5)), cites(1, (1, 3), (4, 7))) == (0, 0)
+    # No repaired attempt comes before an unrepaired one, however little it cites.
+    assert best(cites(0, (1, 7)), cites(1, (2, 3), round=1)) == (0, 0)
 
 
-def test_the_earliest_twin_is_taken_whatever_the_order_of_arrival() -> None:
+def test_a_frame_more_or_less_is_no_better_evidence() -> None:
+    grounded = make_task(SCENE, TaskKind.FREE_TEXT)
     several = [
-        make_attempt(TASK, 3, "A", failed=("answer",)),
-        make_attempt(TASK, 0, "B", failed=("answer",), round=1),
-        make_attempt(TASK, 1, "B", failed=("answer",)),
+        make_attempt(grounded, 0, spans=((2.0, 4.0),), scores={"answer_text": 0.6}),
+        make_attempt(grounded, 1, spans=((2.0, 4.04),), scores={"answer_text": 0.9}),
+        make_attempt(grounded, 2, spans=((2.0, 4.9),), scores={"answer_text": 1.0}),
     ]
     for seed in range(5):
         random.Random(seed).shuffle(several)
-        assert twin(*several) == (0, 1)
+        assert best(*several) == (0, 1)
 
 
-def test_a_preference_pair_is_accepted_against_rejected() -> None:
-    [preference] = [one for one in routes(case(2, 2), SETTINGS) if one.split == "preference"]
-    assert preference.rejected is not None
-    assert preference.best.verdict.accepted
-    assert not preference.rejected.verdict.accepted
-    assert preference.best.rollout.answer_text != preference.rejected.rollout.answer_text
-    assert Route("sft", preference.best).rejected is None
+def test_who_cites_nothing_rests_on_the_whole_clip() -> None:
+    assert best(cites(0), cites(1, (1.0, 6.0))) == (0, 1)
+
+
+def test_a_shorter_span_is_no_better_answer_where_the_answer_is_a_span() -> None:
+    grounded = make_task(SCENE, TaskKind.TEMPORAL_GROUNDING)
+    short = make_attempt(
+        grounded, 0, "2.00 to 3.50", spans=((2.0, 3.5),), scores={"answer_iou": 0.75}
+    )
+    full = make_attempt(grounded, 1, spans=((2.0, 4.0),), scores={"answer_iou": 1.0})
+    assert best(short, full) == (0, 1)
+
+
+def test_what_is_guessed_without_the_clip_is_not_for_rl() -> None:
+    # The verdicts of this case were given before anybody was asked: the view alone decides.
+    assert "rl" in splits(examined(case(2, 2), full="CCCC", blind="AABB"))
+    assert "rl" in splits(examined(case(2, 2), full="CCCC"))
+    guessed = examined(case(2, 2), full="CCCC", blind="CCCC")
+    assert "rl" not in splits(guessed)
+    lenient = VerifySettings(thresholds=Thresholds(needs_video=0.0))
+    assert "rl" in splits(guessed, lenient)
+
+
+def test_a_constructed_task_that_is_guessed_is_not_for_rl() -> None:
+    task = make_task(SCENE, origin=Origin.CONSTRUCTED)
+    failed = make_attempt(task, 0, failed=("needs_video",))
+    asked = make_case(task, SCENE, failed).model_copy(update={"asked": 1})
+    settings = band(0.0, 0.9)
+    assert splits(examined(asked, blind="ABAB"), settings) == ["rl"]
+    with pytest.raises(Rejected):
+        routes(examined(asked, blind="CCCC"), settings)
 
 
 # Pass rate
