@@ -15,6 +15,7 @@ from schemas.case import Case
 from schemas.rejection import Rejected
 from schemas.sample import SPLITS
 from transforms.publish.routing import Route, partition, routes
+from transforms.publish.samples import sample_id
 from transforms.verify.checks import VerifySettings
 from transforms.verify.decide import NOT_EXAMINED, decide, is_missing_examination
 
@@ -71,16 +72,18 @@ class Changes:
     def _add_samples(self, old: Case, new: Case) -> None:
         task, video = old.task.id, old.scene.video.id
         before, after = _routes(old, self.before.verify), _routes(new, self.after.verify)
-        if before and after and set(before) != set(after):
+        splits = [{route.split for route in found.values()} for found in (before, after)]
+        if all(splits) and splits[0] != splits[1]:
             self.moved.add(task)
-        for split in SPLITS:
-            was, now = before.get(split), after.get(split)
-            if was is not None and now is not None:
-                self.splits[split][KEPT if _shown(was) == _shown(now) else OTHER] += 1
-                if _partition(video, self.before) != _partition(video, self.after):
-                    self.partitions.add(task)
-            elif was is not None or now is not None:
-                self.splits[split][ADDED if was is None else DROPPED] += 1
+        other_partition = _partition(video, self.before) != _partition(video, self.after)
+        for sample, route in (before | after).items():
+            count = self.splits[route.split]
+            if sample not in before or sample not in after:
+                count[ADDED if sample in after else DROPPED] += 1
+                continue
+            count[KEPT if _shown(before[sample]) == _shown(after[sample]) else OTHER] += 1
+            if other_partition:
+                self.partitions.add(task)
 
     def _add_checks(self, old: Case, new: Case) -> None:
         self.attempts += len(new.attempts)
@@ -129,8 +132,9 @@ class Changes:
 
 
 def _routes(case: Case, settings: VerifySettings) -> dict[str, Route]:
+    """By the id of the sample."""
     try:
-        return {route.split: route for route in routes(case, settings)}
+        return {sample_id(case, route): route for route in routes(case, settings)}
     except Rejected:
         return {}
 
