@@ -18,6 +18,7 @@ from pipelines.config import Config
 from pipelines.curate import Curate
 from pipelines.display import Counts, ProgressDisplay
 from pipelines.preflight import check_installed, check_prompts, check_teacher
+from pipelines.records import keep_prompts
 from pipelines.way import Plan
 from proofreel import __version__
 from runners.launch import works_here, works_on_this_machine
@@ -115,12 +116,14 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
     Path(progress.path).unlink(missing_ok=True)
     for name in ("dataset.partial", "records.partial"):
         (work / name).mkdir()
+    prompts = _prompts(config)
+    keep_prompts(work / "records.partial", prompts)
     facts = RunFacts(
         proofreel_version=__version__,
         seed=config.seed,
         config=config.resolved(),
         versions=versions(_more_packages(config)),
-        prompts=_prompts(config),
+        prompts=prompts,
         notes=_notes(config),
         prices=prices_of(config.teacher),
         verifier_prices=prices_of(config.verifier or config.teacher),

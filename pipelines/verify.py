@@ -21,7 +21,7 @@ from rich.console import Console
 
 from pipelines.config import Config, ConfigError, overlaid
 from pipelines.folder import Folder, NotFoundError
-from pipelines.records import SCHEMA, records
+from pipelines.records import SCHEMA, kept_prompts, records
 from pipelines.run import Prepare, locked, move_into_place, prices_of, sweep
 from pipelines.summary import funnel_table
 from pipelines.verdict_changes import Changes, print_changes
@@ -82,6 +82,7 @@ class Run:
     folder: Folder
     manifest: Manifest
     config: Config
+    prompts: dict[str, str]
 
 
 def finished_run(root: Path) -> Run:
@@ -97,11 +98,13 @@ def finished_run(root: Path) -> Run:
         raise NotFoundError(
             f"{root}: was made by another version of proofreel; use proofreel run on it first"
         ) from error
-    if not folder.records.is_dir():
+    try:
+        prompts = kept_prompts(folder.records)
+    except OSError as error:
         raise NotFoundError(
             f"{root}: holds a dataset, but no records of its run (work/records); use proofreel run"
-        )
-    return Run(folder, manifest, config)
+        ) from error
+    return Run(folder, manifest, config, prompts)
 
 
 # The settings ------------------------------------------------------------------------------------
@@ -264,13 +267,13 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
         seed=manifest.seed,
         config=config.resolved(),
         versions=manifest.versions,
-        prompts={},
+        prompts=run.prompts,
         notes=tuple(manifest.notes),
         prices=prices_of(config.teacher),
         verifier_prices=prices_of(config.verifier or config.teacher),
     )
     plan = Plan(config, run.folder.store, str(dataset), str(kept), NOWHERE, facts)
-    for path in run.folder.records.glob("*.parquet"):
+    for path in run.folder.records.iterdir():
         if not path.name.startswith("case-"):
             # Files of records are never written into, only replaced.
             os.link(path, kept / path.name)

@@ -152,7 +152,7 @@ def failure(attempt: Attempt, task_id: str) -> Rejection | None:
         reason=Reason.NOT_EXAMINED if NOT_EXAMINED in failed else Reason.CHECK_FAILED,
         subject=attempt.rollout.id,
         parent=task_id,
-        detail=", ".join(failed),
+        detail=WHY_NOT_EXAMINED if NOT_EXAMINED in failed else ", ".join(failed),
     )
 
 
