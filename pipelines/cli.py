@@ -1,4 +1,4 @@
-"""The command line: run, check, inspect, prompt, doctor."""
+"""The command line: run, verify, check, inspect, prompt, doctor."""
 
 from __future__ import annotations
 
@@ -79,6 +79,24 @@ def _parser() -> argparse.ArgumentParser:
         help="with --dry-run: ask the teacher N requests, for the tokens per second and per reply",
     )
     run.set_defaults(command=_run)
+
+    verify = commands.add_parser(
+        "verify",
+        help="decide a finished run anew, by other thresholds",
+        description="Decide a finished run anew by other thresholds, from the scores that it kept: "
+        "nobody is asked, nothing is decoded or encoded. Says what would change; --write makes it "
+        "so. Only verify.thresholds.* and publish.* may differ from the run.",
+        epilog="Rollouts stay as they are: what the new verdicts would send back for repair or to "
+        "the examination, only `proofreel run` with the same settings asks for.",
+        allow_abbrev=False,
+    )
+    verify.add_argument("folder", metavar="DIR", help="output folder of a run")
+    _add_settings(verify)
+    verify.add_argument(
+        "--write", action="store_true", help="replace the dataset by the one that follows"
+    )
+    verify.add_argument("--json", action="store_true", help="say what changes as JSON")
+    verify.set_defaults(command=_verify)
 
     check = commands.add_parser(
         "check",
@@ -188,7 +206,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.config import ConfigError, load_config
     from pipelines.display import replies_in
     from pipelines.dry_run import dry_run
-    from pipelines.run import BusyError, progress_of, run
+    from pipelines.run import BusyError, prices_of, progress_of, run
     from pipelines.summary import print_summary, why_empty
     from runners.launch import UnknownRunnerError, prepare
     from transforms.features.embed import WeightsError
@@ -232,7 +250,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
         return _say(f"the run failed: {_cause(error)}", EXIT_FAILED)
     dataset = Path(options.out, "dataset")
-    prices = config.teacher.price_prompt, config.teacher.price_completion
+    prices = prices_of(config.teacher)
     print_summary(Console(), manifest, dataset, replies_in(progress_of(dataset.parent)), prices)
     if why := why_empty(manifest, dataset):
         _say(why, EXIT_OK)
@@ -248,6 +266,36 @@ def _cause(error: BaseException) -> str:
 def _say(error: object, code: int) -> int:
     print(f"proofreel: {error}", file=sys.stderr)
     return code
+
+
+def _verify(options: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.config import ConfigError
+    from pipelines.folder import NotFoundError
+    from pipelines.run import BusyError
+    from pipelines.verify import verify
+    from runners.launch import prepare
+    from transforms.outcome import StopRunError
+
+    try:
+        verify(
+            Path(options.folder),
+            options.config,
+            options.set,
+            prepare,
+            write=options.write,
+            as_json=options.json,
+            console=Console(),
+        )
+    except (ConfigError, NotFoundError) as error:
+        return _say(error, EXIT_ASKED_WRONGLY)
+    except (BusyError, StopRunError) as error:
+        return _say(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _say("interrupted; the dataset is as it was", EXIT_FAILED)
+    except Exception as error:
+        logging.getLogger(__name__).debug("deciding anew failed", exc_info=True)
+        return _say(f"deciding anew failed, the dataset is as it was: {_cause(error)}", EXIT_FAILED)
+    return EXIT_OK
 
 
 def _check(options: argparse.Namespace, _: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -68,13 +69,23 @@ class Config(BaseModel):
         """Every key with its value, as it is stored with the dataset.
 
         The addresses of servers are left out: they do not change what the model says, and may hold
-        names or passwords that are nobody's business.
+        names or passwords that are nobody's business. Mappings of names of the user's choice are
+        sorted: the same configuration read back from where it is stored looks the same.
         """
-        values = self.model_dump(mode="json")
+        values = {
+            name: {key: _sorted(inner) for key, inner in section.items()}
+            if isinstance(section, dict)
+            else section
+            for name, section in self.model_dump(mode="json").items()
+        }
         values["teacher"]["url"] = ""
         if values["verifier"]:
             values["verifier"]["url"] = ""
         return values
+
+
+def _sorted(value: Any) -> Any:
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
 class ConfigError(Exception):
@@ -86,15 +97,7 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        values = _read(Path(file))
-    for override in overrides:
-        _apply(values, override)
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_in_words(error)) from error
+    config = overlaid({}, file, overrides)
     _check_teacher("teacher", config.teacher)
     if config.verifier is not None:
         _check_teacher("verifier", config.verifier)
@@ -108,6 +111,31 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
             "select.max_text_share: no text is looked for; set overlay_text.enabled to true"
         )
     return config
+
+
+def overlaid(base: Mapping[str, Any], file: str | None, overrides: Sequence[str]) -> Config:
+    """A configuration with what a file says on top of it, and the overrides on top of that.
+
+    Raises ConfigError. Whether its fields go together is not looked at.
+    """
+    values = copy.deepcopy(dict(base))
+    if file is not None:
+        _lay(values, _read(Path(file)))
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_in_words(error)) from error
+
+
+def _lay(values: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for name, value in more.items():
+        below = values.get(name)
+        if isinstance(below, dict) and isinstance(value, Mapping):
+            _lay(below, value)
+        else:
+            values[name] = value
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -139,7 +167,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         # A mapping that only the defaults hold is changed in one place, not replaced.
         default = default.get(part, {})
         default = default if isinstance(default, dict) else {}
-        inner = place.setdefault(part, dict(default))
+        inner = place.get(part)
+        if inner is None:
+            inner = place[part] = dict(default)
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override}: {part} is no section")
         place = inner

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
-from pipelines.config import Config
 from pipelines.records import KeepRecords
+from pipelines.way import Plan, Way, case_subject, one_of
 from schemas.case import Attempt, Case
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
-from schemas.usage import Usage
 from schemas.video import Video
-from transforms.annotate.asker import Asker
 from transforms.annotate.constructed import Constructor
 from transforms.annotate.describe import (
     ClipDescriber,
-    Faults,
     Levels,
     VideoNarrator,
     faults_of,
-    faults_together,
 )
-from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.propose import Proposer, TaskMaker
-from transforms.annotate.teacher import TeacherSettings
 from transforms.features.borders import EmbedBorders
 from transforms.features.stage import QualityGate, RejectNearDuplicates
-from transforms.legs import OUT, REJECTED, TALLY, Leg
-from transforms.memo import MemoStore
-from transforms.progress import ProgressLog
-from transforms.publish.card import card_entry
-from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
-from transforms.publish.index import index_entry
-from transforms.publish.stage import Routed, Router, WriteShards
+from transforms.legs import OUT, REJECTED
 from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
@@ -48,37 +35,15 @@ from transforms.video.shots import Join
 from transforms.video.speech import Transcriber
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run needs to know; paths are folders of their own."""
-
-    config: Config
-    store: MemoStore
-    dataset_folder: str
-    """Where the dataset is built; it is moved to its place when it is whole."""
-    records_folder: str
-    progress: ProgressLog
-    facts: RunFacts
-    share_models: bool = False
-    """Whether several processes of a machine share one teacher."""
-
-
-class Curate(beam.PTransform):
+class Curate(Way):
     """The whole way; applied to the pipeline's root."""
 
     def __init__(self, plan: Plan, sources: Sequence[Source], refused: Sequence[Rejection]) -> None:
-        super().__init__()
-        self._plan = plan
+        super().__init__(plan)
         self._sources = list(sources)
         self._refused = list(refused)
-        self._tallies: list[beam.PCollection] = []
-        self._outs: list[beam.PCollection] = []
-        self._rejections: list[beam.PCollection] = []
-        self._usage: list[beam.PCollection] = []
-        self._faults: list[beam.PCollection] = []
 
     def expand(self, root: Any) -> beam.PCollection:
-        self._faults.append(root | "NoFaults" >> beam.Create([], reshuffle=False))
         videos = self._ingest(root)
         scenes = self._film(videos)
         described = self._describe(scenes)
@@ -86,57 +51,11 @@ class Curate(beam.PTransform):
         cases = self._annotate(described, self._construct(scenes))
         return self._publish(root, cases)
 
-    def _ask(
-        self,
-        elements: Any,
-        stage: Stage,
-        asker: Asker,
-        subjects: Any,
-        name: str = "",
-        *,
-        tallied: bool = True,
-        model: TeacherSettings | None = None,
-    ) -> Any:
-        """Apply a leg that asks the teacher, and take note of what that took.
-
-        `tallied`: whether its subjects have not entered the stage yet. `model`: another than the
-        teacher that is asked.
-        """
-        plan = self._plan
-        settings = model or plan.config.teacher
-        teacher = StoredTeacher(settings, plan.store, plan.config.shots, plan.progress)
-        label = name or str(stage).capitalize()
-        done = elements | label >> AskTeacher(
-            stage, asker, subjects, teacher, share=plan.share_models
-        )
-        if tallied:
-            self._tallies.append(done[TALLY])
-        self._rejections.append(done[REJECTED])
-        self._usage.append(done[USAGE])
-        return done[OUT]
-
-    def _leg(self, elements: Any, stage: Stage, work: Any, subjects: Any, name: str = "") -> Any:
-        """Apply a leg and take note of its tally and its rejections."""
-        label = name or str(stage).capitalize()
-        done = elements | label >> Leg(stage, work, subjects, self._plan.progress)
-        self._tallies.append(done[TALLY])
-        self._rejections.append(done[REJECTED])
-        return done[OUT]
-
-    def _rejected_between(self, stage: Stage, rejected: Any) -> None:
-        """Rejections of a step that compares elements, and so comes after the stage's leg."""
-        self._rejections.append(rejected)
-        _ = rejected | f"Note{stage}" >> beam.Map(_note_rejected, stage, self._plan.progress)
-
-    def _count_out(self, stage: Stage, elements: Any) -> None:
-        label = f"Out{str(stage).capitalize()}{len(self._outs)}"
-        self._outs.append(elements | label >> beam.Map(_one_of, str(stage)))
-
     def _ingest(self, root: Any) -> Any:
         store = self._plan.store
         refused = root | "Refused" >> beam.Create(self._refused, reshuffle=False)
         self._rejections.append(refused)
-        self._tallies.append(refused | "RefusedTally" >> beam.Map(_one_of, str(Stage.INGEST)))
+        self._tallies.append(refused | "RefusedTally" >> beam.Map(one_of, str(Stage.INGEST)))
         sources = root | "Sources" >> beam.Create(self._sources)
         found = self._leg(sources, Stage.INGEST, Ingester(store), _source_subject)
         kept = (
@@ -240,7 +159,7 @@ class Curate(beam.PTransform):
         cases = cases | "Spread3" >> beam.Reshuffle()
         for number in range(config.verify.repair_rounds + 1):
             answerer = Answerer(config.teacher, config.seed, number, config.verify.repair_budget)
-            answered = self._ask(cases, Stage.ANSWER, answerer, _case_subject, f"Answer{number}")
+            answered = self._ask(cases, Stage.ANSWER, answerer, case_subject, f"Answer{number}")
             rollouts = answered | f"Rollouts{number}" >> beam.FlatMap(lambda one: one.rollouts)
             self._count_out(Stage.ANSWER, rollouts)
             verifier = Verifier(config.verify, store)
@@ -261,86 +180,7 @@ class Curate(beam.PTransform):
                 )
                 stood = cases | f"Stood{number}" >> beam.FlatMap(_accepted_of, number)
                 self._count_out(Stage.EXAMINE, stood)
-        cases | "KeepCases" >> KeepRecords(self._plan.records_folder, "case", _case_record)
         return cases
-
-    def _publish(self, root: Any, cases: Any) -> beam.PCollection:
-        plan = self._plan
-        config = plan.config
-        router = Router(config.verify, config.publish, config.seed, plan.facts.proofreel_version)
-        tasks = self._leg(cases, Stage.ROUTE, router, _case_subject)
-        self._count_out(Stage.ROUTE, tasks)
-        routed = tasks | "Samples" >> beam.FlatMap(lambda several: several)
-        shards = routed | "WriteShards" >> WriteShards(
-            config.publish.shard_bytes, plan.dataset_folder, plan.store
-        )
-        rejections = self._rejections | "AllRejections" >> beam.Flatten()
-        return (
-            root
-            | "Once" >> beam.Create([None])
-            | "Finish"
-            >> beam.Map(
-                _finish,
-                plan=plan,
-                shards=beam.pvalue.AsList(shards),
-                entries=beam.pvalue.AsList(routed | "Entries" >> beam.Map(_entries)),
-                rejections=beam.pvalue.AsList(rejections),
-                entered=beam.pvalue.AsDict(
-                    self._tallies | "Tallies" >> beam.Flatten() | "In" >> beam.CombinePerKey(sum)
-                ),
-                out=beam.pvalue.AsDict(
-                    self._outs | "Outs" >> beam.Flatten() | "Out" >> beam.CombinePerKey(sum)
-                ),
-                usage=beam.pvalue.AsDict(
-                    self._usage | "Usages" >> beam.Flatten() | "Usage" >> beam.CombinePerKey(_total)
-                ),
-                faults=beam.pvalue.AsDict(
-                    self._faults
-                    | "Faults" >> beam.Flatten()
-                    | "FaultsOf" >> beam.CombinePerKey(faults_together)
-                ),
-            )
-        )
-
-
-def _finish(
-    _: None,
-    plan: Plan,
-    shards: list[Any],
-    entries: list[Any],
-    rejections: list[Rejection],
-    entered: Mapping[str, int],
-    out: Mapping[str, int],
-    usage: Mapping[str, Usage],
-    faults: Mapping[str, Faults],
-) -> None:
-    funnel = make_funnel(
-        {Stage(stage): count for stage, count in entered.items()},
-        {Stage(stage): count for stage, count in out.items()},
-        rejections,
-    )
-    notes = tuple(found.note(what) for what, found in sorted(faults.items()))
-    finish_dataset(
-        Path(plan.dataset_folder),
-        replace(plan.facts, notes=(*plan.facts.notes, *notes)),
-        funnel,
-        shards,
-        [index for index, _ in entries],
-        [card for _, card in entries],
-        rejections,
-        usage,
-    )
-
-
-def _entries(routed: Routed) -> tuple[Any, Any]:
-    index = index_entry(
-        routed.sample,
-        routed.partition,
-        video_id=routed.video_id,
-        clip_id=routed.clip_id,
-        task_id=routed.task_id,
-    )
-    return index, card_entry(routed.sample, routed.partition)
 
 
 class _KeepOne(beam.DoFn):
@@ -349,18 +189,6 @@ class _KeepOne(beam.DoFn):
         yield video
         for rejection in rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
-
-
-def _note_rejected(_: Rejection, stage: Stage, progress: ProgressLog) -> None:
-    progress.add(stage, entered=0, rejected=1)
-
-
-def _total(several: Iterable[Usage]) -> Usage:
-    return sum(several, Usage())
-
-
-def _one_of(_: Any, stage: str) -> tuple[str, int]:
-    return stage, 1
 
 
 def _in_order(_: str, clips: Iterable[Any]) -> list[Any]:
@@ -414,10 +242,6 @@ class _CasesAttempts:
         return [(one.rollout.id, case.task.id) for one in _accepted_of(case, self.round)]
 
 
-def _case_subject(case: Any) -> list[tuple[str, str]]:
-    return [(case.task.id, case.task.clip_id)]
-
-
 def _answered_subjects(answered: Any) -> list[tuple[str, str]]:
     return [(rollout.id, rollout.task_id) for rollout in answered.rollouts]
 
@@ -432,7 +256,3 @@ def _planned_record(planned: Any) -> Any:
 
 def _scene_record(scene: Any) -> Any:
     return scene.clip.id, scene
-
-
-def _case_record(case: Any) -> Any:
-    return case.task.id, case

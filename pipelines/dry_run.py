@@ -11,10 +11,10 @@ from rich.table import Table
 from pipelines.calibrate import REQUESTS_PER_CLIP, Calibration, calibrate, first_scenes
 from pipelines.config import Config, ConfigError
 from pipelines.estimate import Estimate, Line, estimate
+from pipelines.estimate_examination import CLAIMS_PER_ROLLOUT, EXAMINATION
 from pipelines.preflight import check_installed, check_prompts, check_teacher
 from pipelines.run import locked
 from pipelines.survey import survey
-from schemas.usage import Usage
 from transforms.annotate.teacher import TeacherKind
 from transforms.memo import MemoStore
 from transforms.video.inputs import expand_inputs
@@ -79,8 +79,8 @@ def _table(found: Estimate) -> Table:
 
 
 def is_at_most(line: Line) -> bool:
-    """Whether fewer may be asked: only what fails is tried again."""
-    return line.kind == "repair" and line.missing > 0
+    """Whether fewer may be asked: what fails is tried again, what passes is examined."""
+    return line.kind in ("repair", *EXAMINATION) and line.missing > 0
 
 
 def lines(
@@ -103,9 +103,17 @@ def lines(
     if config.teacher.tool_calls:
         more = config.teacher.tool_calls
         said.append(f"teacher.tool_calls: up to {more} requests more for each of solve and repair")
+    if config.examiner is not None and any(is_at_most(line) for line in found.lines):
+        who = (
+            "the teacher" if config.verifier is None else f"verifier.model {config.examiner.model}"
+        )
+        said.append(
+            f"the examination (examine, claims, conclude) asks {who}; reckoned as if every rollout "
+            f"passed its other checks, with {CLAIMS_PER_ROLLOUT} claims each"
+        )
     least, most = found.missing(repair=False), found.missing(repair=True)
     said.append(f"to be asked: {_range(least, most)} requests")
-    if config.teacher.kind is TeacherKind.MEASURE:
+    if config.teacher.kind is TeacherKind.MEASURE and config.examiner is None:
         return [*said, "the measure teacher runs in this process and takes no tokens"]
     prompt = found.tokens(repair=False)[0], found.tokens(repair=True)[0]
     reply = found.tokens(repair=False)[1], found.tokens(repair=True)[1]
@@ -113,30 +121,35 @@ def lines(
     if any(not line.measured for line in found.lines if line.missing):
         said.append(
             "tokens were not measured for all kinds of requests: prompts are reckoned, and replies "
-            "taken to be as long as teacher.max_tokens allows; --calibrate N asks a few"
+            "taken to be as long as max_tokens allows; --calibrate N asks the teacher a few"
         )
-    return [*said, _cost(found, config), _time(found, measured)]
+    return [*said, _cost(found, config), _time(found, config, measured)]
 
 
 def _cost(found: Estimate, config: Config) -> str:
-    prices = config.teacher.price_prompt, config.teacher.price_completion
-    if not any(prices):
-        return "cost: not known; set teacher.price_prompt and teacher.price_completion"
-    costs = []
-    for repair in (False, True):
-        prompt, completion = found.tokens(repair=repair)
-        usage = Usage(prompt_tokens=round(prompt), completion_tokens=round(completion))
-        costs.append(usage.cost(*prices))
+    models = {"teacher": config.teacher}
+    if config.verifier is not None and config.examiner is not None:
+        models["verifier"] = config.examiner
+    unknown = [
+        name for name, one in models.items() if not (one.price_prompt or one.price_completion)
+    ]
+    if len(unknown) == len(models):
+        named = " and ".join(f"{name}.price_prompt and {name}.price_completion" for name in unknown)
+        return f"cost: not known; set {named}"
+    costs = [found.cost(repair=repair) for repair in (False, True)]
     low, high = (f"{cost:.4g}" for cost in costs)
     return f"cost: {low}" if low == high else f"cost: {low} to {high}"
 
 
-def _time(found: Estimate, measured: Calibration | None) -> str:
+def _time(found: Estimate, config: Config, measured: Calibration | None) -> str:
     if measured is None:
         return "time: not known; --calibrate N asks the teacher N requests and measures"
     if not measured.usage.completion_tokens:
         return "time: not known; the teacher does not tell how many tokens it wrote"
-    seconds = [found.tokens(repair=repair)[1] / measured.tokens_per_s for repair in (False, True)]
+    seconds = [
+        found.tokens(repair=repair, examination=config.verifier is None)[1] / measured.tokens_per_s
+        for repair in (False, True)
+    ]
     low, high = (duration(one) for one in seconds)
     return (
         f"time of the teacher: {low if low == high else f'{low} to {high}'} at "

@@ -15,37 +15,30 @@ from itertools import groupby
 from pathlib import Path
 
 from pipelines.config import Config
-from pipelines.preflight import told_as
-from pipelines.prompt_tokens import count_prompt
-from pipelines.survey import LookUpStore, NotInStore, Survey, Unseen
-from pipelines.typical import (
-    describe_request,
-    propose_request,
-    solve_request,
-    summarize_request,
-    typical_scene,
-    unseen_frames,
+from pipelines.estimate_examination import (
+    EXAMINATION,
+    EXAMINE,
+    kind_of,
+    most_asked,
 )
+from pipelines.survey import LookUpStore, NotInStore, Survey, Unseen
+from pipelines.typical_prompt import DESCRIBE, PROPOSE, REPAIR, SOLVE, SUMMARIZE, typical_prompt
 from schemas.case import Case, Scene
 from schemas.rejection import Rejected
+from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
 from transforms.annotate.constructed import Constructor
-from transforms.annotate.conversation import compose
 from transforms.annotate.describe import ClipDescriber, Levels, VideoNarrator
-from transforms.annotate.prompts import load_templates
 from transforms.annotate.propose import Proposer, TaskMaker
-from transforms.annotate.teacher import Reply, Request, TeacherKind
+from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import stored_replies
 from transforms.memo import MemoStore
+from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 
-DESCRIBE, SUMMARIZE, PROPOSE, SOLVE, REPAIR = KINDS = (
-    *("describe", "summarize", "propose", "solve", "repair"),
-)
+KINDS = (DESCRIBE, SUMMARIZE, PROPOSE, SOLVE, *EXAMINATION, REPAIR)
 """What is asked, in the order of the way."""
 NOT_ASKED = "not asked yet"
-USUAL_SIZE_PX = (1280, 720)
-CRITIQUE = ("The answer is not the one that most attempts agree on.",)
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,8 @@ class Line:
     measured: bool
     """Whether the tokens are those of replies that there are; else the prompt's are reckoned, and
     the reply is taken to be as long as it may be."""
+    prices: tuple[float, float] = (0.0, 0.0)
+    """Of a million prompt tokens and of a million completion tokens, of the model asked."""
 
     @property
     def missing(self) -> int:
@@ -71,7 +66,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would ask. `repair` is at most: attempts that pass are not tried again."""
+    """What a run would ask. `repair` is at most: attempts that pass are not tried again; so is the
+    examination, of those that do not."""
 
     lines: tuple[Line, ...]
     clips: int
@@ -80,9 +76,13 @@ class Estimate:
     tasks: int
     refused: int
 
-    def tokens(self, *, repair: bool) -> tuple[float, float]:
+    def tokens(self, *, repair: bool, examination: bool = True) -> tuple[float, float]:
         """Prompt and completion tokens of what is to be asked."""
-        lines = [line for line in self.lines if repair or line.kind != REPAIR]
+        lines = [
+            line
+            for line in self._lines(repair=repair)
+            if examination or line.kind not in EXAMINATION
+        ]
         return (
             sum(line.missing * line.prompt_tokens for line in lines),
             sum(line.missing * line.completion_tokens for line in lines),
@@ -90,7 +90,19 @@ class Estimate:
 
     def missing(self, *, repair: bool) -> int:
         """Requests that are to be asked."""
-        return sum(line.missing for line in self.lines if repair or line.kind != REPAIR)
+        return sum(line.missing for line in self._lines(repair=repair))
+
+    def cost(self, *, repair: bool) -> float:
+        """Of what is to be asked, each at the prices of the model that is asked."""
+        cost = 0.0
+        for line in self._lines(repair=repair):
+            tokens = line.missing * line.prompt_tokens, line.missing * line.completion_tokens
+            usage = Usage(prompt_tokens=round(tokens[0]), completion_tokens=round(tokens[1]))
+            cost += usage.cost(*line.prices)
+        return cost
+
+    def _lines(self, *, repair: bool) -> list[Line]:
+        return [line for line in self.lines if repair or line.kind != REPAIR]
 
 
 def estimate(found: Survey, out: Path, config: Config) -> Estimate:
@@ -146,34 +158,50 @@ class _Book:
     tokens: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def ask(self, kind: str, requests: Sequence[Request]) -> Replies:
+        """`kind` is "" for those of the examination, which are of several kinds."""
         config = self.config
         # A plain store: that a reply is not there is what is to be found out.
         store = MemoStore(self.store.root)
-        found = stored_replies(config.teacher, store, config.shots, requests)
-        self.asked[kind] += len({one.id for one in requests})
-        self.stored[kind] += len(found)
-        self.tokens.setdefault(kind, []).extend(
-            (reply.prompt_tokens, reply.completion_tokens)
-            for reply in found.values()
-            if min(reply.prompt_tokens, reply.completion_tokens) >= 0 and not reply.error
-        )
+        settings = self.model(kind or EXAMINE)
+        found = stored_replies(settings, store, config.shots, requests)
+        for one in {one.id: one for one in requests}.values():
+            named = kind or kind_of(one)
+            self.asked[named] += 1
+            reply = found.get(one.id)
+            if reply is None:
+                continue
+            self.stored[named] += 1
+            tokens = reply.prompt_tokens, reply.completion_tokens
+            if min(tokens) >= 0 and not reply.error:
+                self.tokens.setdefault(named, []).append(tokens)
         lacking = {one.id: Reply(request_id=one.id, error=NOT_ASKED) for one in requests}
         return lacking | found
 
     def gather(self, kind: str, asker: Asker, subjects: Sequence[object]) -> list[Answered]:
         return gather(asker, subjects, partial(self.ask, kind))
 
+    def model(self, kind: str) -> TeacherSettings:
+        """Who is asked."""
+        examiner = self.config.examiner if kind in EXAMINATION else None
+        return examiner or self.config.teacher
+
     def line(self, kind: str, requests: int, stored: int, found: Survey, length_s: float) -> Line:
-        settings = self.config.teacher
+        settings = self.model(kind)
         if settings.kind is TeacherKind.MEASURE:
             return Line(kind, requests, stored, 0.0, 0.0, measured=True)
-        tokens = self.tokens.get(kind) or (self.tokens.get(SOLVE) if kind == REPAIR else None)
+        prices = settings.price_prompt, settings.price_completion
+        # The same question to the same model.
+        alike = kind == REPAIR or (kind == EXAMINE and self.config.verifier is None)
+        tokens = self.tokens.get(kind) or (self.tokens.get(SOLVE) if alike else None)
         if tokens:
             prompts, completions = zip(*tokens, strict=True)
             means = sum(prompts) / len(prompts), sum(completions) / len(completions)
-            return Line(kind, requests, stored, *means, measured=True)
-        prompt = _typical_prompt(kind, found, length_s, self.config, MemoStore(self.store.root))
-        return Line(kind, requests, stored, prompt, settings.max_tokens, measured=False)
+            return Line(kind, requests, stored, *means, measured=True, prices=prices)
+        prompt = typical_prompt(
+            kind, found, length_s, self.config, settings, MemoStore(self.store.root)
+        )
+        longest = settings.max_tokens
+        return Line(kind, requests, stored, prompt, longest, measured=False, prices=prices)
 
 
 def _walk(scenes: Sequence[Scene], book: _Book) -> _Tally:
@@ -264,7 +292,27 @@ def _solve(cases: Sequence[Case], book: _Book) -> None:
                 else:
                     continue
             book.asked[REPAIR] += open_rollouts * (rounds - number)
-        cases = following
+            new_tasks = int(open_rollouts > 0 and not answered.subject.examination.rows)
+            book.asked += most_asked(config, new_tasks, open_rollouts)
+        cases = _examine(following, book, number)
+
+
+def _examine(cases: Sequence[Case], book: _Book, number: int) -> list[Case]:
+    """Count the examination of a round; what is not examined yet may have to be repaired."""
+    config = book.config
+    if config.examiner is None:
+        return list(cases)
+    examiner = Examiner(config.examiner, config.verify, config.seed, number)
+    examined: list[Case] = []
+    for answered in book.gather("", examiner, cases):
+        case = answered.subject
+        if not_asked(answered):
+            left = config.verify.repair_rounds - number
+            book.asked[REPAIR] += len(examiner.examined(case)) * left
+            examined.append(case)
+        else:
+            examined += examiner.read(case, answered.replies).outputs
+    return examined
 
 
 # What is reckoned --------------------------------------------------------------------------------
@@ -314,31 +362,5 @@ def _reckon(unseen: Sequence[Unseen], known: _Tally, config: Config, length_s: f
         asked_about += constructed
     tally.asked[SOLVE] = asked_about * config.teacher.samples
     tally.asked[REPAIR] = tally.asked[SOLVE] * config.verify.repair_rounds
+    tally.asked += most_asked(config, asked_about, tally.asked[SOLVE])
     return tally
-
-
-def _typical_prompt(
-    kind: str, found: Survey, length_s: float, config: Config, store: MemoStore
-) -> float:
-    """About how many tokens a prompt of this kind takes."""
-    settings = config.teacher
-    size = USUAL_SIZE_PX
-    if found.unseen:
-        size = found.unseen[0].width_px, found.unseen[0].height_px
-    if found.scenes:
-        size = found.scenes[0].media.width_px, found.scenes[0].media.height_px
-    scene = typical_scene(min(length_s, config.shots.max_clip_s), *size)
-    request = {
-        DESCRIBE: lambda: describe_request(scene),
-        SUMMARIZE: lambda: summarize_request(
-            scene, max(round(config.describe.event_s / scene.media.duration_s), 1)
-        ),
-        PROPOSE: lambda: propose_request(scene, config),
-        SOLVE: lambda: solve_request(scene),
-        REPAIR: lambda: solve_request(scene, CRITIQUE),
-    }[kind]()
-    templates = load_templates(settings.prompts)
-    said = compose(
-        request, templates, settings, lambda one, at, _: unseen_frames(one, settings, at)
-    )
-    return float(count_prompt(said, told_as(settings, store).family).total)

@@ -31,6 +31,7 @@ from transforms.memo import Entry, MemoStore
 VERSION = "1"
 USUAL_SIZE_PX = (1280, 720)
 """Of a video that nobody has opened yet."""
+TEACHER, VERIFIER = "teacher", "verifier"
 MOST_CLIP_S = 600.0
 """Of a clip that is a whole video, when reckoning: by then `max_frames` decides."""
 
@@ -84,31 +85,70 @@ def _model_type(model: str) -> str:
 
 
 def check_prompts(config: Config) -> Templates | None:
-    """The prompt templates, or None for the measure teacher. Raises ConfigError."""
-    if config.teacher.kind is TeacherKind.MEASURE:
-        return None
-    try:
-        return load_templates(config.teacher.prompts)
-    except ValueError as error:
-        raise ConfigError(f"teacher.prompts: {error}") from error
+    """The prompt templates, or None for the measure teacher. Raises ConfigError.
+
+    Those of the verifier are looked at, too.
+    """
+    for name, one in models_of(config).items():
+        try:
+            load_templates(one.teacher.prompts)
+        except ValueError as error:
+            raise ConfigError(f"{name}.prompts: {error}") from error
+    measures = config.teacher.kind is TeacherKind.MEASURE
+    return None if measures else load_templates(config.teacher.prompts)
+
+
+def models_of(config: Config) -> dict[str, Config]:
+    """The models that are asked, by their section: each in the place of the teacher.
+
+    A verifier of its own that asks nobody, or is the teacher itself, is none.
+    """
+    found = {TEACHER: config} if config.teacher.kind is not TeacherKind.MEASURE else {}
+    if config.verifier is not None and config.examiner is not None:
+        found[VERIFIER] = config.model_copy(update={"teacher": config.examiner})
+    return found
 
 
 def check_installed(config: Config) -> None:
-    """Raise TeacherUnavailable if what the teacher needs on this machine is not there."""
-    if config.teacher.kind is TeacherKind.VLLM and importlib.util.find_spec("vllm") is None:
-        raise TeacherUnavailable(
-            "teacher.kind is vllm, which is not installed: pip install 'proofreel[vllm]', or use a "
-            "server with teacher.kind=openai"
-        )
+    """Raise TeacherUnavailable if what the models need on this machine is not there."""
+    for name, one in models_of(config).items():
+        if one.teacher.kind is TeacherKind.VLLM and importlib.util.find_spec("vllm") is None:
+            raise TeacherUnavailable(
+                f"{name}.kind is vllm, which is not installed: pip install 'proofreel[vllm]', or "
+                f"use a server with {name}.kind=openai"
+            )
 
 
 def check_teacher(config: Config, store: MemoStore, *, here: bool, whole: bool) -> list[str]:
-    """Open the teacher, so that what is wrong with it is told before any work; gives notes.
+    """Open the teacher, and the verifier if it is another model; gives notes.
 
-    A vLLM engine is loaded only if the work is done in this process (`here`), where it is then at
-    hand, and only if this very teacher was not opened before: a rerun over finished work needs no
-    engine. `whole`: whether some videos become one clip each. Raises TeacherUnavailable.
+    So what is wrong with them is told before any work. A vLLM engine is loaded only if the work is
+    done in this process (`here`), where it is then at hand, and only if this very model was not
+    opened before: a rerun over finished work needs no engine. `whole`: whether some videos become
+    one clip each. Raises TeacherUnavailable.
     """
+    notes: list[str] = []
+    for name, one in models_of(config).items():
+        try:
+            found = _check_model(one, store, name, here=here, whole=whole)
+        except TeacherUnavailable as error:
+            raise TeacherUnavailable(_about(name, str(error))) from error
+        notes += [_about(name, note) for note in found]
+    return notes
+
+
+def _about(name: str, words: str) -> str:
+    """What is said of a model, with the names of its own section: models know only `teacher`."""
+    if name == TEACHER:
+        return words
+    words = words.replace(f"a {TEACHER} of kind", f"a {name} of kind")
+    words = re.sub(r"\bteacher\.", f"{name}.", words)
+    return f"{name}: {words}"
+
+
+def _check_model(
+    config: Config, store: MemoStore, name: str, *, here: bool, whole: bool
+) -> list[str]:
     settings = config.teacher
     opened: Opened | None = None
     if settings.kind is TeacherKind.OPENAI:
@@ -121,7 +161,7 @@ def check_teacher(config: Config, store: MemoStore, *, here: bool, whole: bool) 
             entry.put(opened.to_dict())
     if opened is None or not opened.context_tokens:
         return []
-    return check_context(config, opened, whole=whole)
+    return check_context(config, opened, whole=whole, name=name)
 
 
 @dataclass(frozen=True)
@@ -197,14 +237,19 @@ class Needed:
         return self.visual + self.closer + self.text + self.reply
 
 
-def tokens_needed(config: Config, family: Family, *, whole: bool) -> Needed:
-    """What a request about the longest clip takes, reckoned for a 16:9 picture."""
+def tokens_needed(config: Config, family: Family, *, whole: bool, name: str = TEACHER) -> Needed:
+    """What a request about the longest clip takes, reckoned for a 16:9 picture.
+
+    The verifier is asked only for answers, about frames and about words.
+    """
     settings = config.teacher
     longest_s = _longest_s(config, whole=whole)
     scene = typical_scene(longest_s, *USUAL_SIZE_PX)
     look: Look = partial(_unseen, settings)
     templates = load_templates(settings.prompts)
-    requests = [describe_request(scene), propose_request(scene, config), solve_request(scene)]
+    requests = [solve_request(scene)]
+    if name == TEACHER:
+        requests += [describe_request(scene), propose_request(scene, config)]
     found = [
         count_prompt(compose(request, templates, settings, look), family) for request in requests
     ]
@@ -230,17 +275,18 @@ def _longest_s(config: Config, *, whole: bool) -> float:
 
 
 def _unseen(
-    settings: TeacherSettings, scene: Any, times_s: tuple[float, ...] | None, view: View
+    settings: TeacherSettings, scene: Any, times_s: tuple[float, ...] | None, _: View
 ) -> Any:
+    # No view shows more than the whole clip.
     return unseen_frames(scene, settings, times_s)
 
 
-def check_context(config: Config, opened: Opened, *, whole: bool) -> list[str]:
+def check_context(config: Config, opened: Opened, *, whole: bool, name: str = TEACHER) -> list[str]:
     """Nothing, or a note if the context may be too short.
 
     Raises TeacherUnavailable, with all numbers and what to change, if it is.
     """
-    needed = tokens_needed(config, opened.family, whole=whole)
+    needed = tokens_needed(config, opened.family, whole=whole, name=name)
     if needed.total <= opened.context_tokens:
         return []
     words = _too_long(config, opened, needed, whole=whole)

@@ -6,7 +6,8 @@ each found from the id alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.base import Record
+from schemas.base import Record, canonical_json
+from transforms.publish.files import write_text
 from transforms.publish.index import write_parquet
 
+PROMPTS_FILE = "prompts.json"
 SCHEMA = pa.schema([("id", pa.string()), ("json", pa.string())])
 
 Named = Callable[[Any], tuple[str, Record]]
@@ -54,6 +57,17 @@ def _write(group: tuple[str, Iterable[tuple[str, str]]], folder: str, kind: str)
 
 def _path(folder: Path, kind: str, digit: str) -> Path:
     return folder / f"{kind}-{digit}.parquet"
+
+
+def keep_prompts(folder: Path, prompts: Mapping[str, str]) -> None:
+    """Keep the prompt templates of a run: the card shows them, and no record holds them."""
+    write_text(folder / PROMPTS_FILE, canonical_json(dict(prompts)))
+
+
+def kept_prompts(folder: Path) -> dict[str, str]:
+    """The prompt templates of a run, by purpose. Raises OSError if they were not kept."""
+    found: dict[str, str] = json.loads((folder / PROMPTS_FILE).read_text("utf-8"))
+    return found
 
 
 def find_record(folder: Path, kind: str, identity: str) -> str | None:

@@ -15,14 +15,16 @@ import apache_beam as beam
 from rich.console import Console
 
 from pipelines.config import Config
-from pipelines.curate import Curate, Plan
+from pipelines.curate import Curate
 from pipelines.display import Counts, ProgressDisplay
 from pipelines.preflight import check_installed, check_prompts, check_teacher
+from pipelines.records import keep_prompts
+from pipelines.way import Plan
 from proofreel import __version__
 from runners.launch import works_here, works_on_this_machine
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
-from transforms.annotate.teacher import TeacherKind
+from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.features.embed import RANDOM, check_weights
 from transforms.memo import MemoStore
 from transforms.progress import ProgressLog
@@ -85,7 +87,7 @@ def run(
         whole = any(source.questions for source in sources)
         about_teacher = check_teacher(config, store, here=here, whole=whole)
         store.sweep()
-        _sweep(out)
+        sweep(out)
         plan = _plan(out, store, config)
         if config.teacher.kind is TeacherKind.VLLM and not here:
             plan = replace(plan, share_models=True)
@@ -93,8 +95,8 @@ def run(
         for note in (*told, *_costs(config), *about_teacher):
             console.print(f"note: {note}", highlight=False, markup=False)
         _run_pipeline(plan, sources, refused, runner, options, console)
-        _move_into_place(Path(plan.dataset_folder), out / "dataset")
-        _move_into_place(Path(plan.records_folder), work / "records")
+        move_into_place(Path(plan.dataset_folder), out / "dataset")
+        move_into_place(Path(plan.records_folder), work / "records")
         text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
         manifest = Manifest.model_validate_json(text)
         # What was found out on the way; the others were told before.
@@ -114,14 +116,17 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
     Path(progress.path).unlink(missing_ok=True)
     for name in ("dataset.partial", "records.partial"):
         (work / name).mkdir()
+    prompts = _prompts(config)
+    keep_prompts(work / "records.partial", prompts)
     facts = RunFacts(
         proofreel_version=__version__,
         seed=config.seed,
         config=config.resolved(),
         versions=versions(_more_packages(config)),
-        prompts=_prompts(config),
+        prompts=prompts,
         notes=_notes(config),
-        prices=(config.teacher.price_prompt, config.teacher.price_completion),
+        prices=prices_of(config.teacher),
+        verifier_prices=prices_of(config.verifier or config.teacher),
     )
     return Plan(
         config=config,
@@ -131,6 +136,11 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
         progress=progress,
         facts=facts,
     )
+
+
+def prices_of(model: TeacherSettings) -> tuple[float, float]:
+    """Of a million prompt tokens and of a million completion tokens."""
+    return model.price_prompt, model.price_completion
 
 
 def _notes(config: Config) -> tuple[str, ...]:
@@ -213,7 +223,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _sweep(out: Path) -> None:
+def sweep(out: Path) -> None:
     """Remove what killed runs left half-built; only under the lock.
 
     A run that was killed between its two last renames left the old dataset beside its place: it
@@ -227,7 +237,7 @@ def _sweep(out: Path) -> None:
         shutil.rmtree(out / "work" / old, ignore_errors=True)
 
 
-def _move_into_place(built: Path, place: Path) -> None:
+def move_into_place(built: Path, place: Path) -> None:
     """Replace a folder by one that is whole: two renames, so a reader meets no half of anything."""
     old = built.with_name(f"{place.name}.old")
     if place.exists():

@@ -11,11 +11,15 @@ from schemas.description import Caption, Description
 from schemas.source import Source
 from schemas.task import Origin, Task, TaskKind
 from schemas.video import Decoded, Probe, Video
+from schemas.view import WHOLE, Condition, View
 from transforms.annotate.seeing import Frames
 from transforms.annotate.teacher import Request, TeacherSettings
+from transforms.annotate.views import LEAST_EVIDENCE
 from transforms.annotate.visual_tokens import plan_frames
 
 FPS = 30
+MOMENT_S = 0.4
+"""Around a claimed time."""
 SECONDS_PER_CAPTION = 5.0
 CAPTION = "A person in a red coat walks past a shop window and turns to the left."
 QUESTION = "Which of these things does the person in the red coat do after passing the shop?"
@@ -109,24 +113,47 @@ def propose_request(scene: Scene, config: Config) -> Request:
 
 
 def solve_request(scene: Scene, critique: tuple[str, ...] = ()) -> Request:
-    task = Task(
+    return Request(scene=scene, task=_task(scene), critique=critique)
+
+
+def check_request(scene: Scene) -> Request:
+    """About a claim of a moment."""
+    moment = View(condition=Condition.EVIDENCE, spans_s=((0.0, MOMENT_S),))
+    return Request(scene=scene, statement=f"At 0.20 s: {CAPTION}", view=moment)
+
+
+def conclude_request(scene: Scene) -> Request:
+    return Request(task=_task(scene), reasoning=f"{CAPTION} " * 3)
+
+
+def _task(scene: Scene) -> Task:
+    return Task(
         clip_id=scene.clip.id,
         kind=TaskKind.MCQ,
         question=QUESTION,
         options=OPTIONS,
         origin=Origin.PROPOSED,
     )
-    return Request(scene=scene, task=task, critique=critique)
 
 
 def unseen_frames(
-    scene: Scene, settings: TeacherSettings, times_s: tuple[float, ...] | None = None
+    scene: Scene,
+    settings: TeacherSettings,
+    times_s: tuple[float, ...] | None = None,
+    view: View = WHOLE,
 ) -> Frames:
-    """What `look` would show of a clip, by number, size and even times; its pixels are black."""
+    """What `look` would show of a clip, by number, size and even times; its pixels are black.
+
+    Of cited spans as few as are shown of a moment; of any other view as much as of the whole clip.
+    """
     media = scene.media
     plan = plan_frames(
         settings, media.duration_s, media.num_frames, media.width_px, media.height_px
     )
+    if view.condition is Condition.EVIDENCE:
+        times_s = tuple(
+            round(MOMENT_S * place / LEAST_EVIDENCE, 6) for place in range(LEAST_EVIDENCE)
+        )
     if times_s is None:
         step_s = media.duration_s / plan.number
         times_s = tuple(round(place * step_s, 6) for place in range(plan.number))

@@ -49,6 +49,8 @@ class Attempt(Record):
 
     rollout: Rollout
     verdict: Verdict
+    examined: bool = False
+    """Whether it was asked again about; only what passed the checks before is."""
     claims: tuple[CheckedClaim, ...] = ()
     """What its reasoning claims, checked against the clip; () = not examined."""
     conclusions: tuple[str, ...] = ()

@@ -97,6 +97,7 @@ class Reason(StrEnum):
     BAD_REPLY = "bad_reply"
     # verify, examine
     CHECK_FAILED = "check_failed"
+    NOT_EXAMINED = "not_examined"
     # route
     NO_ACCEPTED_ROLLOUT = "no_accepted_rollout"
     # any stage

@@ -71,6 +71,26 @@ class Ask:
         return "test of the connection" in self.text
 
     @property
+    def purpose(self) -> str:
+        """What is asked for; tags are asked for without a schema."""
+        form = self.body.get("response_format")
+        return "solve" if form is None else str(form["json_schema"]["name"])
+
+    @property
+    def offers_tools(self) -> bool:
+        """Whether the model may ask for a part of the clip in more detail."""
+        return "anyOf" in self.body["response_format"]["json_schema"]["schema"]
+
+    @property
+    def times_s(self) -> list[float]:
+        """Clip times of all pictures, from the text before each."""
+        return [float(one) for one in re.findall(r"Frame at (\d+\.\d\d) s:", self.text)]
+
+    def shows(self, start_s: float, end_s: float) -> bool:
+        """Whether a picture of this span is among those shown."""
+        return any(start_s <= time_s <= end_s for time_s in self.times_s)
+
+    @property
     def question(self) -> str:
         found = re.search(r"^Question: (.*)$", self.text, re.MULTILINE)
         return found[1] if found else ""
@@ -133,6 +153,11 @@ def completion_of(value: Any) -> Answer:
 
 def solved(reasoning: str, answer: str = "yes") -> Answer:
     return completion_of({"reasoning": reasoning, "answer": answer, "segments": [], "boxes": []})
+
+
+def looked_up(shown: str = "yes") -> Answer:
+    """A reply to the request to check a claim."""
+    return completion_of({"seen": "what is there", "shown": shown})
 
 
 def listing(*names: str) -> Answer:

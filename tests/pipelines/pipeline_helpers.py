@@ -23,6 +23,12 @@ from pipelines.cli import main
 FAST = ("--set", "features.model=none")
 """Without features: no weights, no torch."""
 
+UNEXAMINED = (
+    *("--set", "verify.conditions=[]", "--set", "verify.claims=false"),
+    *("--set", "verify.conclusions=0"),
+)
+"""The verifier asks nobody: for tests of what comes before."""
+
 DROPS_RIGHTS = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)

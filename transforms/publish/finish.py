@@ -48,6 +48,15 @@ class RunFacts:
     notes: tuple[str, ...]
     prices: tuple[float, float] = (0.0, 0.0)
     """Of a million prompt tokens and of a million completion tokens."""
+    verifier_prices: tuple[float, float] = (0.0, 0.0)
+    """Those of the model that the verifier asks."""
+
+    def cost(self, usage: Mapping[str, Usage]) -> float:
+        """Of what was used, by stage."""
+        return sum(
+            one.cost(*(self.verifier_prices if stage == Stage.EXAMINE else self.prices))
+            for stage, one in usage.items()
+        )
 
 
 def make_funnel(
@@ -108,7 +117,7 @@ def finish_dataset(
         shards=list(entries),
         funnel=list(funnel),
         usage=dict(sorted(usage.items())),
-        cost=round(sum(one.cost(*facts.prices) for one in usage.values()), 6),
+        cost=round(facts.cost(usage), 6),
         files=files,
         notes=list(facts.notes),
     )

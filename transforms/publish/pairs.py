@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from schemas.case import Attempt, Case
 from transforms.verify.checks import Thresholds
+from transforms.verify.decide import NOT_EXAMINED
 
 LENGTH_RATIO = 2.0
 """A pair whose reasonings differ more in their number of words teaches length: of human-made
@@ -20,7 +21,8 @@ _ORDER = list(Thresholds.model_fields)
 def failed_checks(attempt: Attempt) -> tuple[str, ...]:
     """Names of the checks that an attempt failed, always in the same order."""
     failed = [check.name for check in attempt.verdict.checks if not check.passed]
-    return tuple(sorted(failed, key=_ORDER.index))
+    # `examined` has no threshold: it comes last.
+    return tuple(sorted(failed, key=[*_ORDER, NOT_EXAMINED].index))
 
 
 def is_about_answer(name: str) -> bool:

@@ -51,7 +51,7 @@ def make_sample(
     case: Case, route: Route, settings: VerifySettings, *, pipeline_version: str
 ) -> Sample:
     """The sample of one route of a case. Its id is unique in the dataset."""
-    key = _key(case, route)
+    key = sample_id(case, route)
     answer = gold_of(case, settings)
     messages, rejected = [question_message(case)], list[Message]()
     media = [_media(case, key)]
@@ -86,7 +86,7 @@ def make_sample(
     )
 
 
-def _key(case: Case, route: Route) -> str:
+def sample_id(case: Case, route: Route) -> str:
     """Split and task; of labelled steps there is one sample per rollout."""
     if route.split == "process":
         assert route.best is not None

@@ -205,11 +205,7 @@ def verify(
     """
     checks = own_checks(rollout, task, scene.media, thresholds)
     if gold is not None:
-        name = answer_check(task.kind)
-        score = score_answer(rollout.answer_text, gold)
-        # The detail goes into critiques, so it must not hold the gold answer.
-        detail = f"the answer {rollout.answer_text!r} is not right"
-        checks.append(made_check(name, score, thresholds, detail))
+        checks.append(graded(rollout, gold, thresholds))
     if observation is not None:
         checks.append(_measured(rollout, task, observation, thresholds))
     return judge(rollout.id, tuple(checks))
@@ -226,11 +222,22 @@ def own_checks(rollout: Rollout, task: Task, media: Media, thresholds: Threshold
     return [*checks, _no_trace(rollout, thresholds)] if rollout.round > 0 else checks
 
 
+def graded(rollout: Rollout, gold: Answer, thresholds: Thresholds) -> Check:
+    """The check of an answer against the known or agreed one."""
+    score = score_answer(rollout.answer_text, gold)
+    # The detail goes into critiques, so it must not hold the gold answer.
+    detail = f"the answer {rollout.answer_text!r} is not right"
+    return made_check(answer_check(gold.kind), score, thresholds, detail)
+
+
 def made_check(name: str, score: float, thresholds: Thresholds, detail: str) -> Check:
-    """A check by the threshold of its name; `detail` says, if it fails, what is wrong."""
+    """A check by the threshold of its name; `detail` says what is wrong, if anything is.
+
+    That does not hang on the threshold, so that deciding anew with another one loses nothing.
+    """
     threshold = float(getattr(thresholds, name))
     # Exact, not rounded: whoever grades the answer again must get the same.
-    return check(name, score, threshold, "" if score >= threshold else detail)
+    return check(name, score, threshold, "" if score >= 1.0 else detail)
 
 
 def _format(rollout: Rollout, thresholds: Thresholds) -> Check:

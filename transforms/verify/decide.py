@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from schemas.case import Attempt, Case
 from schemas.examination import Examination
+from schemas.rejection import Reason, Rejection, Stage
 from schemas.task import Answer
-from schemas.verdict import Check, judge
+from schemas.verdict import Check, check, judge
 from transforms.verify.checks import (
     Thresholds,
     VerifySettings,
     answer_check,
+    graded,
     made_check,
     score_answer,
 )
@@ -20,6 +22,11 @@ EXAMINED = (
     "confirmed", "needs_video", "sufficient", "necessary", "order_needed", "claims", "concludes",
 )  # fmt: skip
 """Checks that come of asking the verifier's model, in the order in which they are told."""
+NOT_EXAMINED = "examined"
+"""The check that fails where there should be those, and nobody was asked."""
+WHY_NOT_EXAMINED = (
+    "it passes all else now, but failed before and so was never examined; proofreel run asks"
+)
 
 
 def examined_checks(
@@ -87,31 +94,67 @@ def _task_scores(
     return found
 
 
-def decide(case: Case, settings: VerifySettings) -> Case:
+def decide(case: Case, settings: VerifySettings, *, examines: bool = False) -> Case:
     """The case with the verdicts that follow from its stored scores under these thresholds.
 
-    Scores that hang on the agreed answer are graded anew; all others are only compared.
+    Scores that hang on the agreed answer are graded anew; all others are only compared. With
+    `examines`, nothing is accepted that was not examined: what failed the other checks when it was
+    made was asked nothing more about, and does not slip in when these pass under other thresholds.
     """
+    # First what needs no answer: by it the votes count from which an agreed answer follows.
+    attempts = tuple(_compared(attempt, settings.thresholds) for attempt in case.attempts)
+    case = case.model_copy(update={"attempts": attempts})
     gold = gold_of(case, settings)
-    attempts = tuple(_decided(case, attempt, gold, settings) for attempt in case.attempts)
+    attempts = tuple(
+        _decided(case, attempt, gold, settings, examines=examines) for attempt in case.attempts
+    )
     return case.model_copy(update={"attempts": attempts})
 
 
-def _decided(case: Case, attempt: Attempt, gold: Answer, settings: VerifySettings) -> Attempt:
-    thresholds = settings.thresholds
-    checks = [
-        _again(check, attempt, gold, thresholds)
+def _compared(attempt: Attempt, thresholds: Thresholds) -> Attempt:
+    """The attempt with the checks that stand before the examination, by these thresholds."""
+    checks = tuple(
+        made_check(check.name, check.score, thresholds, check.detail)
         for check in attempt.verdict.checks
-        if check.name not in EXAMINED
+        if check.name not in EXAMINED and check.name != NOT_EXAMINED
+    )
+    return attempt.model_copy(update={"verdict": judge(attempt.rollout.id, checks)})
+
+
+def _decided(
+    case: Case, attempt: Attempt, gold: Answer, settings: VerifySettings, *, examines: bool
+) -> Attempt:
+    thresholds, rollout = settings.thresholds, attempt.rollout
+    checks = [
+        graded(rollout, gold, thresholds) if check.name.startswith("answer") else check
+        for check in attempt.verdict.checks
     ]
     if all(check.passed for check in checks):
-        checks += examined_checks(case, attempt, gold, thresholds)
-    verdict = judge(attempt.rollout.id, tuple(checks))
-    return attempt.model_copy(update={"verdict": verdict})
+        if attempt.examined or not examines:
+            checks += examined_checks(case, attempt, gold, thresholds)
+        else:
+            checks.append(check(NOT_EXAMINED, 0.0, 1.0, WHY_NOT_EXAMINED))
+    return attempt.model_copy(update={"verdict": judge(rollout.id, tuple(checks))})
 
 
-def _again(check: Check, attempt: Attempt, gold: Answer, thresholds: Thresholds) -> Check:
-    score = check.score
-    if check.name.startswith("answer"):
-        score = score_answer(attempt.rollout.answer_text, gold)
-    return made_check(check.name, score, thresholds, check.detail)
+def failure(attempt: Attempt, task_id: str) -> Rejection | None:
+    """The rejection that a verdict means, at the stage of the checks that failed; None if none did.
+
+    Checks of the examination are made only where all before them passed.
+    """
+    failed = [check.name for check in attempt.verdict.checks if not check.passed]
+    if not failed:
+        return None
+    examined = any(name in EXAMINED or name == NOT_EXAMINED for name in failed)
+    return Rejection(
+        stage=Stage.EXAMINE if examined else Stage.VERIFY,
+        reason=Reason.NOT_EXAMINED if NOT_EXAMINED in failed else Reason.CHECK_FAILED,
+        subject=attempt.rollout.id,
+        parent=task_id,
+        detail=WHY_NOT_EXAMINED if NOT_EXAMINED in failed else ", ".join(failed),
+    )
+
+
+def is_missing_examination(attempt: Attempt) -> bool:
+    """Whether all that speaks against an attempt is that nobody examined it."""
+    return any(check.name == NOT_EXAMINED for check in attempt.verdict.checks)

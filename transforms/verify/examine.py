@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from schemas.case import Attempt, Case
 from schemas.examination import Asked, Examination
-from schemas.rejection import Reason, Rejection, Stage
 from schemas.view import View
 from transforms.annotate.asker import Replies
 from transforms.annotate.teacher import Request, TeacherSettings
@@ -24,7 +23,7 @@ from transforms.verify.claims import (
     conclusions,
 )
 from transforms.verify.conditions import Interview, ViewsWanted
-from transforms.verify.decide import decide
+from transforms.verify.decide import decide, failure
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,12 @@ class Examiner:
         done = decide(
             case.model_copy(update={"attempts": attempts, "examination": self._table(case, rows)}),
             self.settings,
+            examines=True,
         )
-        rejections = [
-            _failed(attempt, case.task.id)
-            for attempt in done.attempts
-            if attempt.rollout.id in ids and not attempt.verdict.accepted
+        failed = [
+            failure(attempt, case.task.id) for attempt in done.attempts if attempt.rollout.id in ids
         ]
-        return Outcome([done], rejections, len(examined))
+        return Outcome([done], [one for one in failed if one is not None], len(examined))
 
     def examined(self, case: Case) -> list[Attempt]:
         """The attempts of this round that passed so far."""
@@ -104,15 +102,5 @@ class Examiner:
             else ()
         )
         led_to = conclusions(case, rollout, settings.conclusions, self.seed, replies)
-        return attempt.model_copy(update={"claims": claims, "conclusions": led_to})
-
-
-def _failed(attempt: Attempt, task_id: str) -> Rejection:
-    names = [check.name for check in attempt.verdict.checks if not check.passed]
-    return Rejection(
-        stage=Stage.EXAMINE,
-        reason=Reason.CHECK_FAILED,
-        subject=attempt.rollout.id,
-        parent=task_id,
-        detail=", ".join(names),
-    )
+        found = {"examined": True, "claims": claims, "conclusions": led_to}
+        return attempt.model_copy(update=found)

@@ -25,6 +25,7 @@ from transforms.memo import MemoStore
 from transforms.outcome import Outcome, is_fatal, rejection
 from transforms.outcome import rejections as rejections_of
 from transforms.verify.checks import VerifySettings, critique, own_checks, verify
+from transforms.verify.decide import failure
 from transforms.verify.gold import Voter, gold_of, vote_weight
 from transforms.verify.remeasure import remeasured
 
@@ -171,17 +172,8 @@ class Verifier:
                 rollout, case.task, gold, case.scene, observation, self.settings.thresholds
             )
             attempts.append(Attempt(rollout=rollout, verdict=verdict))
-            if not verdict.accepted:
-                names = [check.name for check in verdict.checks if not check.passed]
-                rejections.append(
-                    Rejection(
-                        stage=Stage.VERIFY,
-                        reason=Reason.CHECK_FAILED,
-                        subject=rollout.id,
-                        parent=case.task.id,
-                        detail=", ".join(names),
-                    )
-                )
+            if (failed := failure(attempts[-1], case.task.id)) is not None:
+                rejections.append(failed)
         done = case.model_copy(update={"attempts": tuple(attempts)})
         return Outcome([done], rejections, len(answered.rollouts))
 
