@@ -33,7 +33,7 @@ from transforms.annotate.seeing import Frames, look
 from transforms.annotate.tasks import make_answer
 from transforms.annotate.teacher import TeacherSettings
 from transforms.verify.checks import VerifySettings, verify
-from transforms.verify.conditions import cited_spans
+from transforms.verify.conditions import AGAINST, GUESSABLE_TIMES, cited_spans
 from transforms.verify.decide import decide
 from transforms.video.media_process import ffmpeg_exe
 
@@ -125,15 +125,18 @@ def attempt_of(task: Task, media: Media, span: tuple[float, float]) -> Attempt:
     )
 
 
-def viewer(example: Example, task: Task) -> Callable[[Frames | None], tuple[str, ...]]:
-    """Four answers of somebody who is right when he sees it, and else names each option once."""
+def viewer(example: Example, task: Task) -> Callable[[View, Frames | None], tuple[str, ...]]:
+    """Answers of somebody who is right when he sees it, and else names the options in turn; as many
+    as the product asks for."""
     letters = OPTION_LETTERS[: len(task.options)]
 
-    def answers(frames: Frames | None) -> tuple[str, ...]:
+    def answers(view: View, frames: Frames | None) -> tuple[str, ...]:
+        times = GUESSABLE_TIMES if view.condition in AGAINST else 1
         start_s, end_s = example.seen_s
         sees = frames is not None and any(start_s <= time_s < end_s for time_s in frames.times_s)
         right = letters[task.options.index(example.right)]
-        return (right,) * 4 if sees else tuple(letters[:4])
+        said = (right,) * len(letters) if sees else tuple(letters)
+        return said * times
 
     return answers
 
@@ -172,7 +175,8 @@ def panel(example: Example, task: Task, media: Media, span: tuple[float, float])
     shown = [look(example.path, media, LOOK, view=view) for view in views]
     answers = viewer(example, task)
     rows = tuple(
-        Asked(view=view, answers=answers(frames)) for view, frames in zip(views, shown, strict=True)
+        Asked(view=view, answers=answers(view, frames))
+        for view, frames in zip(views, shown, strict=True)
     )
     case = Case(
         scene=Scene.model_construct(media=media), task=task, attempts=(attempt,), asked=1,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.case import Attempt, Case, Scene
@@ -138,6 +138,7 @@ def leaks(case: Case, verdict: Verdict) -> list[str]:
     ]
 
 
+@settings(deadline=None)
 @given(cases(), st.booleans())
 def test_no_critique_of_a_check_without_a_model_gives_the_answer_away(
     case: Case, solvable: bool
@@ -160,6 +161,7 @@ def test_no_critique_of_a_check_without_a_model_gives_the_answer_away(
     assert leaks(case, verdict) == []
 
 
+@settings(deadline=None)
 @given(cases())
 def test_no_critique_of_the_examination_gives_the_answer_away(case: Case) -> None:
     [attempt] = case.attempts
