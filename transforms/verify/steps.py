@@ -34,7 +34,7 @@ def sentences(text: str) -> tuple[str, ...]:
     for end in (*_ends(text), len(text)):
         part = text[start:end].strip()
         start = end
-        if _NUMBERING.fullmatch(part) and end < len(text):
+        if _NUMBERING.fullmatch(part):
             waiting.append(part)
         elif part:
             found.append(" ".join((*waiting, part)))

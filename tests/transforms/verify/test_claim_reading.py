@@ -87,6 +87,7 @@ def test_the_span_given_beside_a_step_is_its_claim() -> None:
     ("text", "time_s", "label"),
     [
         (f"The <obj>red cup</obj><box>{INLINE}</box>at<t>1.5</t>s stands.", 1.5, "red cup"),
+        (f"At 3.00 s the <obj>hat</obj><box>{INLINE}</box>at<t>1.5</t>s is away.", 1.5, "hat"),
         (f"At 2.00 s it is at {INLINE}.", 2.0, ""),
         (f"At 2.00 s it is away, at 4.00 s it is at {INLINE}, at 6.00 s gone.", 4.0, ""),
         (f"It is at {INLINE} at 5.00 s.", 5.0, ""),
@@ -112,6 +113,7 @@ def test_boxes_in_the_text(text: str, time_s: float, label: str) -> None:
         ("It is at [120, 40, 300, 200].", True),
         ("The order is [3, 1, 2, 4].", False),
         ("Frames at [0.5, 1.0, 1.5, 2.0].", False),
+        ("Frames at [10, 20, 30, 40].", False),
         ("It is at [0.5, 0.2, 0.1, 0.4].", True),
         ("It is at [0, 0, 1, 1].", True),
         ("It is at [0.1, 0.2, 0.3].", False),
@@ -237,9 +239,8 @@ def test_reading_takes_any_text(text: str, answer: str, kind: TaskKind) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["[", "1 s ", "3.20 s. ", "[0.1, 0.2, 0.3, 0.4] ", "[0.1, 0.2, ", "<box>[1,2,3,4]</box>",
-     "from 1 s to 2 s ", "two red ", "two ", ". ", "。", "1. ", "- ", "e.g. ", "[[1,2],", "a", "9",
-     '{"3": [0.1,0.2,0.3,0.4]} ', "<obj>a</obj>", ".)", "step 1. "],
+    ["[", "1 s ", "3.20 s. ", "[0.1, 0.2, 0.3, 0.4] ", "<box>[1,2,3,4]</box>", "from 1 s to 2 s ",
+     "two red ", ". ", "1. ", "- ", "e.g. ", "[[1,2],", '{"3": [0.1,0.2,0.3,0.4]} '],
 )  # fmt: skip
 def test_reading_is_linear(unit: str) -> None:
     """A hundred thousand characters are read in about four times the time of a quarter of them."""
@@ -248,12 +249,9 @@ def test_reading_is_linear(unit: str) -> None:
         text = (unit * (chars // len(unit) + 1))[:chars]
         labels = [cited("circle", number / 100) for number in range(64)]
         made = rollout(text, "1 to 2", boxes=tuple(labels))
-        best = float("inf")
-        for _ in range(2):
-            begun = time.process_time()
-            read_claims(made, TaskKind.TEMPORAL_GROUNDING)
-            best = min(best, time.process_time() - begun)
-        return best
+        begun = time.process_time()
+        read_claims(made, TaskKind.TEMPORAL_GROUNDING)
+        return time.process_time() - begun
 
     # Quadratic would be 16 times as much.
     assert seconds(100_000) < 9 * seconds(25_000) + 0.2
