@@ -85,8 +85,7 @@ class Folder:
     def case_of(self, identity: str) -> Case | None:
         """The case that the id of a task, a sample or a rollout speaks of."""
         for split in SPLITS:
-            if identity.startswith(f"{split}-"):
-                return self.case(identity.removeprefix(f"{split}-"))
+            identity = identity.removeprefix(f"{split}-")
         if identity.startswith("r"):
             for _, text in records(self.records, "case"):
                 case = Case.from_json(text)

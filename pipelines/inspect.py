@@ -10,6 +10,12 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from pipelines.folder import Folder, NotFoundError, input_of
+from pipelines.inspect_examination import (
+    add_attempt_examination,
+    add_examination,
+    answered_critique,
+    in_rounds,
+)
 from schemas.case import Attempt, Case, Footage
 from schemas.clip import Clip
 from schemas.description import Description
@@ -17,6 +23,7 @@ from schemas.rejection import Rejected
 from schemas.rollout import Rollout
 from schemas.task import Origin
 from transforms.publish.routing import pass_rate, routes
+from transforms.publish.samples import sample_id
 from transforms.verify.checks import VerifySettings
 
 ASKED_FOR = "[bold yellow]<- asked for[/]"
@@ -34,7 +41,9 @@ def inspect(root: Path, identity: str, picture: str | None, console: Console) ->
         if picture:
             from transforms.publish.sheet import draw_case
 
-            draw_case(case, folder.store.path(case.scene.media.ref)).save(picture)
+            mp4 = folder.store.path(case.scene.media.ref)
+            shown = _shown(case, identity, folder.verify)
+            draw_case(case, mp4, folder.verify, shown).save(picture)
             console.print(f"drawn: {picture}", highlight=False)
         return
     if picture:
@@ -171,16 +180,32 @@ def _case_tree(folder: Folder, case: Case, identity: str) -> Tree:
         what = "constructed" if task.origin is Origin.CONSTRUCTED else "measures"
         question.add(f"{what}: {escape(task.spec_json)}")
     question.add(_pass_rate(case, folder.verify))
+    add_examination(tree, case, folder.verify)
     uses = _uses(case, folder.verify)
-    for attempt in case.attempts:
-        used = uses.get(attempt.rollout.id, {})
-        asked = identity == attempt.rollout.id or identity in used
-        _add_attempt(tree, attempt, list(used.values()), asked=asked)
+    rounds = list(in_rounds(case))
+    for number, attempts in rounds:
+        place = tree if len(rounds) == 1 else tree.add(f"round {number}{', repair' * (number > 0)}")
+        for attempt in attempts:
+            used = uses.get(attempt.rollout.id, {})
+            asked = identity == attempt.rollout.id or identity in used
+            branch = _add_attempt(place, case, attempt, list(used.values()), asked=asked)
+            add_attempt_examination(branch, case, attempt, folder.verify)
     _add_rejections(tree, folder, task.id)
     for row in folder.samples_of(task.id):
         mark = f"  {ASKED_FOR}" if row["id"] == identity else ""
         tree.add(f"[green]published[/] as {row['id']} in {row['shard']}{mark}")
     return tree
+
+
+def _shown(case: Case, identity: str, settings: VerifySettings) -> Attempt | None:
+    """The attempt that an id of a rollout or a sample speaks of; of a pair the chosen one."""
+    uses = _uses(case, settings)
+    asked = [
+        one
+        for one in case.attempts
+        if identity == one.rollout.id or identity in uses.get(one.rollout.id, {})
+    ]
+    return min(asked, key=lambda one: not one.verdict.accepted, default=None)
 
 
 def _uses(case: Case, settings: VerifySettings) -> dict[str, dict[str, str]]:
@@ -191,7 +216,7 @@ def _uses(case: Case, settings: VerifySettings) -> dict[str, dict[str, str]]:
     except Rejected:
         return uses
     for route in found:
-        sample = f"{route.split}-{case.task.id}"
+        sample = sample_id(case, route)
         if route.best is not None:
             of_pair = " (the chosen one)" if route.rejected else ""
             uses.setdefault(route.best.rollout.id, {})[sample] = f"{route.split}{of_pair}"
@@ -202,7 +227,7 @@ def _uses(case: Case, settings: VerifySettings) -> dict[str, dict[str, str]]:
     return uses
 
 
-def _add_attempt(tree: Tree, attempt: Attempt, uses: list[str], *, asked: bool) -> None:
+def _add_attempt(tree: Tree, case: Case, attempt: Attempt, uses: list[str], *, asked: bool) -> Tree:
     rollout, verdict = attempt.rollout, attempt.verdict
     mark = "[green]accepted[/]" if verdict.accepted else "[red]rejected[/]"
     if asked:
@@ -213,6 +238,8 @@ def _add_attempt(tree: Tree, attempt: Attempt, uses: list[str], *, asked: bool) 
     if uses:
         branch.add(f"[green]published[/] in {', '.join(uses)}")
     branch.add(f"teacher {rollout.teacher.kind} {rollout.teacher.model} {_params(rollout)}")
+    for complaint in answered_critique(case, attempt):
+        branch.add(f"tried again, for: {escape(complaint)}")
     if rollout.thinking:
         branch.add(f"thought: {escape(rollout.thinking)}")
     for call in rollout.tool_calls:
@@ -237,6 +264,7 @@ def _add_attempt(tree: Tree, attempt: Attempt, uses: list[str], *, asked: bool) 
         sign = "[green]passed[/]" if check.passed else "[red]failed[/]"
         line = f"{sign} {check.name} {check.score:g} (at least {check.threshold:g})"
         branch.add(f"{line} {escape(check.detail)}")
+    return branch
 
 
 def _params(rollout: Rollout) -> str:

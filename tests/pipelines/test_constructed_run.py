@@ -10,6 +10,7 @@ import pytest
 from chat_server import MODEL, Answer, Ask, ChatServer, completion_of
 from pipeline_helpers import (
     FAST,
+    UNEXAMINED,
     bikes,
     carphone,
     funnel,
@@ -118,7 +119,7 @@ def test_a_model_is_asked_about_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
     try:
         out = tmp_path / "out"
         code = run_here(
-            *(carphone(), "--out", out, *FAST, *asked, *constructed),
+            *(carphone(), "--out", out, *FAST, *UNEXAMINED, *asked, *constructed),
             *("--set", "verify.samples=8", "--set", "verify.repair_rounds=0"),
             # Who guesses would not stand being asked again.
             *("--set", "verify.conditions=[]", "--set", "verify.claims=false"),

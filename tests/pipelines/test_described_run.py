@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import MODEL, Answer, Ask, ChatServer, completion_of
+from chat_server import MODEL, Answer, Ask, ChatServer, completion_of, looked_up
 from pipeline_helpers import FAST, bikes, funnel, index_rows, manifest, run_here, samples
 
 from pipelines.cli import main
@@ -103,6 +103,10 @@ def narrator(said: Ask) -> Answer:
             asked = {"kind": "free_text", "question": "What is ridden?", "answer": "a bike"}
             task = asked | {"options": [], "evidence": [[0.0, 1.0]], "tolerance": -1.0}
             return completion_of({"tasks": [task]})
+        case "check":
+            return looked_up()
+        case "conclude":
+            return completion_of({"answer": "a bike"})
     reply = {"reasoning": "It is a bike. So the answer is a bike.", "answer": "a bike"}
     return completion_of(reply | {"segments": [], "boxes": []})
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from chat_server import Answer, Ask, ChatServer
-from pipeline_helpers import FAST, bikes, carphone, run_here, sha256_of_files
+from pipeline_helpers import FAST, UNEXAMINED, bikes, carphone, run_here, sha256_of_files
 from served_run import answer, purpose_of, run_served, settings
 
 from pipelines import survey as surveying
 from pipelines.config import Config, load_config
 from pipelines.dry_run import duration
 from pipelines.estimate import Estimate, Line, estimate
+from pipelines.estimate_examination import CLAIMS_PER_ROLLOUT
 from pipelines.run import locked
 from pipelines.survey import LookUpStore, NotInStore, survey
 from transforms.memo import MemoStore
@@ -82,10 +83,17 @@ def test_before_a_run_all_is_reckoned_from_the_lengths(server: ChatServer, tmp_p
         "summarize": 1,
         "solve": 12 * 2,
         "repair": 12 * 2 * config.verify.repair_rounds,
+        # Full, blind and shuffled of each task; evidence and masked of each rollout.
+        "examine": (12 * 3 + 12 * 2 * 2) * config.verify.condition_samples,
+        "claims": 12 * 2 * CLAIMS_PER_ROLLOUT,
+        "conclude": 12 * 2 * config.verify.conclusions,
     }
     assert all(line.stored == 0 and not line.measured for line in found.lines)
     assert {line.completion_tokens for line in found.lines} == {config.teacher.max_tokens}
     seen = by_kind(found)
+    # Frames of a moment are few, and whoever draws a conclusion is shown none.
+    assert seen["conclude"].prompt_tokens < 500 < seen["claims"].prompt_tokens < 4 * 28 * 12 + 500
+    assert seen["examine"].prompt_tokens == seen["solve"].prompt_tokens
     # 9 frames of 784x336 pixels, each a token per 28x28 pixels.
     assert 9 * 28 * 12 < seen["solve"].prompt_tokens < 9 * 28 * 12 + 1500
     assert seen["summarize"].prompt_tokens < 1500
@@ -98,7 +106,7 @@ def test_what_is_settled_is_counted(server: ChatServer, tmp_path: Path) -> None:
     rows = [{"uri": str(bikes()), "question": f"Is it {one}?"} for one in ("red", "fast", "far")]
     (tmp_path / "asked.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "out"
-    config = config_of(server, *SHORT)
+    config = config_of(server, *SHORT, *UNEXAMINED)
     found = estimated(out, config, tmp_path / "asked.jsonl")
     assert {kind: line.requests for kind, line in by_kind(found).items()} == {
         "solve": 3 * 2,
@@ -106,7 +114,7 @@ def test_what_is_settled_is_counted(server: ChatServer, tmp_path: Path) -> None:
     }
     assert (found.clips, found.tasks) == (1, 3)
     more = ("--set", "constructed.per_clip=2", "--set", "describe.levels=none")
-    found = estimated(out, config_of(server, *more), bikes())
+    found = estimated(out, config_of(server, *more, *UNEXAMINED), bikes())
     assert set(by_kind(found)) == {"propose", "solve", "repair"}
     assert found.tasks == 4 + 2
     assert by_kind(found)["solve"].requests == 6 * 2
@@ -158,9 +166,12 @@ def test_after_a_run_all_is_counted_and_nothing_left_to_ask(
     assert seen["describe"].requests == counted["describe"] == found.clips > 2
     assert seen["propose"].requests == counted["propose"] == found.clips
     assert seen["summarize"].requests == counted["summarize"] > 0
-    assert seen["solve"].requests + seen["repair"].requests == counted["solve"]
+    solved = seen["solve"].requests + seen["repair"].requests + seen["examine"].requests
+    assert solved == counted["solve"]
+    assert seen["claims"].requests == counted["check"]
+    assert seen["conclude"].requests == counted["conclude"]
     assert seen["repair"].requests > 0
-    assert [line.missing for line in found.lines] == [0] * 5
+    assert [line.missing for line in found.lines] == [0] * 8
     assert found.missing(repair=True) == 0
     assert found.tokens(repair=True) == (0, 0)
     # As the server told: 11 and 7 of each.

@@ -16,6 +16,7 @@ import pytest
 from chat_server import MODEL, SCENES, Answer, Ask, ChatServer, completion, completion_of
 from pipeline_helpers import (
     FAST,
+    UNEXAMINED,
     bikes,
     funnel,
     index_rows,
@@ -108,6 +109,7 @@ def settings(*servers: ChatServer, **fields: Any) -> list[str]:
     teacher = {"kind": "openai", "model": MODEL, "url": urls, "samples": 2} | fields
     return [
         *FAST,
+        *UNEXAMINED,
         *(part for key, one in teacher.items() for part in ("--set", f"teacher.{key}={one}")),
     ]
 

@@ -6,57 +6,99 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from schemas.case import Attempt, Case
 from schemas.rollout import Segment
 from schemas.task import OPTION_LETTERS, Origin
+from transforms.publish.claim_strip import draw_claims
+from transforms.publish.condition_chart import draw_conditions
+from transforms.publish.sheet_frames import FRAME_WIDTH_PX, frames_at
+from transforms.publish.sheet_style import (
+    BLACK,
+    GRAY,
+    GREEN,
+    LINE_PX,
+    MARGIN_PX,
+    RED,
+    SPAN_COLORS,
+    WHITE,
+    font,
+)
+from transforms.verify.checks import VerifySettings
 
 COLUMNS = 6
 FRAMES = 18
-FRAME_WIDTH_PX = 220
-MARGIN_PX = 12
-FONT_PX = 15
-LINE_PX = 20
 TEXT_COLUMNS = 150
-GREEN, RED, GRAY, BLACK, WHITE = "#1a7f37", "#c62828", "#6b7280", "#111111", "#ffffff"
-SPAN_COLORS = ("#2563eb", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
+WIDTH_PX = COLUMNS * FRAME_WIDTH_PX + (COLUMNS + 1) * MARGIN_PX
+Line = tuple[str, str]
+"""A text and its colour."""
 
 
-def draw_case(case: Case, mp4: Path) -> Image.Image:
-    """The sheet of a task: its best attempt, or its first if none was accepted."""
-    attempts = case.accepted or case.attempts
+def draw_case(
+    case: Case, mp4: Path, settings: VerifySettings, attempt: Attempt | None = None
+) -> Image.Image:
+    """The sheet of a task with one attempt: its best, or its first if none was accepted."""
+    attempts = (attempt,) if attempt is not None else case.accepted or case.attempts
     attempt = attempts[0] if attempts else None
-    wanted = _times(case, attempt)
-    frames = frames_at(mp4, wanted)
-    lines = _lines(case, attempt)
+    parts = [
+        _frames(case, attempt, mp4),
+        _bar(case, attempt),
+        _text(_words(case, attempt)),
+        draw_claims(attempt, case.scene.media, mp4, WIDTH_PX) if attempt else None,
+        _judged(case, attempt, settings),
+    ]
+    drawn = [part for part in parts if part is not None]
+    height = sum(part.height + MARGIN_PX for part in drawn) + MARGIN_PX
+    sheet = Image.new("RGB", (WIDTH_PX, height), WHITE)
+    top = MARGIN_PX
+    for part in drawn:
+        sheet.paste(part, (0, top))
+        top += part.height + MARGIN_PX
+    return sheet
+
+
+def _frames(case: Case, attempt: Attempt | None, mp4: Path) -> Image.Image:
+    """The frames with their times; those of a cited span have its colour around them."""
+    frames = frames_at(mp4, _times(case, attempt))
     segments = _segments(case, attempt)
     height_px = frames[0][1].height + LINE_PX
     rows = -(-len(frames) // COLUMNS)
-    bar_px = LINE_PX * (len(segments) + 1)
-    width = COLUMNS * FRAME_WIDTH_PX + (COLUMNS + 1) * MARGIN_PX
-    height = rows * height_px + bar_px + LINE_PX * len(lines) + MARGIN_PX * (rows + 4)
-    sheet = Image.new("RGB", (width, height), WHITE)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(FONT_PX)
+    grid = Image.new("RGB", (WIDTH_PX, rows * (height_px + MARGIN_PX) - MARGIN_PX), WHITE)
+    draw = ImageDraw.Draw(grid)
     for number, (time_s, frame) in enumerate(frames):
         left = MARGIN_PX + number % COLUMNS * (FRAME_WIDTH_PX + MARGIN_PX)
-        top = MARGIN_PX + number // COLUMNS * (height_px + MARGIN_PX)
-        sheet.paste(frame, (left, top))
+        top = number // COLUMNS * (height_px + MARGIN_PX)
+        grid.paste(frame, (left, top))
         inside = [n for n, s in enumerate(segments) if s.start_s - 1e-3 <= time_s < s.end_s - 1e-3]
         for depth, place in enumerate(inside[:3]):
             edge = 3 * depth
             box = (left + edge, top + edge, left + frame.width - edge, top + frame.height - edge)
             draw.rectangle(box, outline=SPAN_COLORS[place % len(SPAN_COLORS)], width=3)
-        draw.text((left, top + frame.height + 1), f"{time_s:.2f} s", fill=BLACK, font=font)
-    top = MARGIN_PX + rows * (height_px + MARGIN_PX)
-    _draw_bar(draw, font, case, attempt, top, width)
-    top += bar_px + MARGIN_PX
-    for text, color in lines:
-        draw.text((MARGIN_PX, top), text, fill=color, font=font)
-        top += LINE_PX
-    return sheet
+        draw.text((left, top + frame.height + 1), f"{time_s:.2f} s", fill=BLACK, font=font())
+    return grid
+
+
+def _text(lines: Sequence[Line], width_px: int = WIDTH_PX) -> Image.Image:
+    picture = Image.new("RGB", (width_px, LINE_PX * len(lines)), WHITE)
+    draw = ImageDraw.Draw(picture)
+    for number, (text, color) in enumerate(lines):
+        draw.text((MARGIN_PX, number * LINE_PX), text, fill=color, font=font())
+    return picture
+
+
+def _judged(case: Case, attempt: Attempt | None, settings: VerifySettings) -> Image.Image | None:
+    """The checks, and beside them what came back when the question was asked again."""
+    if attempt is None:
+        return None
+    chart = draw_conditions(case, attempt, settings)
+    if chart is None:
+        return _text(_checks(case, attempt, in_a_row=True))
+    checks = _text(_checks(case, attempt, in_a_row=False), WIDTH_PX - chart.width - MARGIN_PX)
+    both = Image.new("RGB", (WIDTH_PX, max(checks.height, chart.height)), WHITE)
+    both.paste(checks, (0, 0))
+    both.paste(chart, (checks.width, 0))
+    return both
 
 
 def _segments(case: Case, attempt: Attempt | None) -> Sequence[Segment]:
@@ -86,47 +128,27 @@ def _times(case: Case, attempt: Attempt | None) -> list[float]:
     return [tick * tick_s for tick in sorted(ticks)]
 
 
-def frames_at(mp4: Path, times_s: Sequence[float]) -> list[tuple[float, Image.Image]]:
-    """The frames of an mp4 of ours that are shown at these times (sorted), with their own times."""
-    found: list[tuple[float, Image.Image]] = []
-    with av.open(str(mp4)) as container:
-        stream = container.streams.video[0]
-        height = round(FRAME_WIDTH_PX * stream.height / stream.width)
-        waiting = list(times_s)
-        for frame in container.decode(stream):
-            if not waiting:
-                break
-            if frame.time is not None and frame.time >= waiting[0] - 1e-3:
-                waiting.pop(0)
-                pixels = frame.to_ndarray(format="rgb24")
-                picture = Image.fromarray(pixels).resize((FRAME_WIDTH_PX, height))
-                found.append((float(frame.time), picture))
-    return found
-
-
-def _draw_bar(
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-    case: Case,
-    attempt: Attempt | None,
-    top: int,
-    width: int,
-) -> None:
+def _bar(case: Case, attempt: Attempt | None) -> Image.Image:
+    """The time line of the clip with the cited spans under it."""
+    segments = _segments(case, attempt)
     duration_s = case.scene.media.duration_s
-    scale = (width - 2 * MARGIN_PX) / duration_s
-    draw.rectangle((MARGIN_PX, top, width - MARGIN_PX, top + 6), fill=GRAY)
-    for number, segment in enumerate(_segments(case, attempt)):
-        y = top + LINE_PX * (number + 1)
+    picture = Image.new("RGB", (WIDTH_PX, LINE_PX * (len(segments) + 1)), WHITE)
+    draw = ImageDraw.Draw(picture)
+    scale = (WIDTH_PX - 2 * MARGIN_PX) / duration_s
+    draw.rectangle((MARGIN_PX, 0, WIDTH_PX - MARGIN_PX, 6), fill=GRAY)
+    for number, segment in enumerate(segments):
+        y = LINE_PX * (number + 1)
         left = MARGIN_PX + segment.start_s * scale
         right = MARGIN_PX + segment.end_s * scale
         color = SPAN_COLORS[number % len(SPAN_COLORS)]
         draw.rectangle((left, y, max(right, left + 2), y + 6), fill=color)
         label = f"{segment.label}: {segment.start_s:.2f} to {segment.end_s:.2f} s"
-        at = right + 6 if right < width * 0.7 else left - 6 - font.getlength(label)
-        draw.text((at, y - 6), label, fill=color, font=font)
+        at = right + 6 if right < WIDTH_PX * 0.7 else left - 6 - font().getlength(label)
+        draw.text((at, y - 6), label, fill=color, font=font())
+    return picture
 
 
-def _lines(case: Case, attempt: Attempt | None) -> list[tuple[str, str]]:
+def _words(case: Case, attempt: Attempt | None) -> list[Line]:
     task = case.task
     source, clip = case.scene.video.source.uri, case.scene.clip
     lines = [(f"{source}  {clip.start_s:.2f} to {clip.end_s:.2f} s   task {task.id}", GRAY)]
@@ -143,12 +165,26 @@ def _lines(case: Case, attempt: Attempt | None) -> list[tuple[str, str]]:
         return [*lines, ("no rollout", RED)]
     for paragraph in attempt.rollout.reasoning.splitlines():
         lines += [(line, GRAY) for line in textwrap.wrap(paragraph, TEXT_COLUMNS)]
+    return lines
+
+
+def _checks(case: Case, attempt: Attempt, *, in_a_row: bool) -> list[Line]:
+    """The answer, each check with score and threshold, and how many attempts were accepted."""
     accepted = attempt.verdict.accepted
     answer = f"answer: {attempt.rollout.answer_text}   {'accepted' if accepted else 'rejected'}"
-    lines.append((answer, GREEN if accepted else RED))
-    checks = "   ".join(
-        f"{check.name} {check.score:g}/{check.threshold:g}" for check in attempt.verdict.checks
-    )
-    lines += [(line, GREEN if accepted else RED) for line in textwrap.wrap(checks, TEXT_COLUMNS)]
+    lines = [(answer, GREEN if accepted else RED)]
+    checks = attempt.verdict.checks
+    if in_a_row:
+        row = "   ".join(f"{one.name} {one.score:g}/{one.threshold:g}" for one in checks)
+        lines += [(text, GREEN if accepted else RED) for text in textwrap.wrap(row, TEXT_COLUMNS)]
+    else:
+        lines += [
+            (
+                f"{'passed' if one.passed else 'failed'}  {one.name}  {one.score:.3g}, "
+                f"at least {one.threshold:g}",
+                GREEN if one.passed else RED,
+            )
+            for one in checks
+        ]
     rate = sum(one.verdict.accepted for one in case.attempts)
     return [*lines, (f"{rate} of {len(case.attempts)} attempts accepted", GRAY)]
