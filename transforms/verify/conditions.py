@@ -7,6 +7,7 @@ changing a threshold redoes no request.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -241,7 +242,12 @@ def right_share(asked: Asked, task: Task, gold: Answer, thresholds: Thresholds) 
     if not asked.answers:
         return 0.0
     least = float(getattr(thresholds, answer_check(task.kind)))
-    right = sum(score_answer(answer, gold) >= least > 0 for answer in asked.answers)
+    # Mostly they are the same few answers.
+    right = sum(
+        times
+        for answer, times in Counter(asked.answers).items()
+        if score_answer(answer, gold) >= least > 0
+    )
     guess = chance(task)
     return max(right / len(asked.answers) - guess, 0.0) / (1 - guess)
 

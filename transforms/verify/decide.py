@@ -106,7 +106,7 @@ def _decided(case: Case, attempt: Attempt, gold: Answer, settings: VerifySetting
     ]
     if all(check.passed for check in checks):
         checks += examined_checks(case, attempt, gold, thresholds)
-    verdict = judge(attempt.rollout.id, tuple(checks))
+    verdict = judge(attempt.verdict.rollout_id, tuple(checks))
     return attempt.model_copy(update={"verdict": verdict})
 
 
