@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 
 from pipelines.config import Config
+from schemas.task import TaskKind
 from schemas.view import Condition
 from transforms.annotate.teacher import Purpose, Request
-from transforms.verify.conditions import ViewsWanted
+from transforms.verify.conditions import AGAINST, GUESSABLE_TIMES, ViewsWanted
 
 EXAMINE, CLAIMS, CONCLUDE = EXAMINATION = ("examine", "claims", "conclude")
 """What the verifier's model is asked: a task again, a claim, where a reasoning leads."""
@@ -31,9 +32,11 @@ def most_asked(config: Config, tasks: int, rollouts: int) -> Counter[str]:
     if config.examiner is None:
         return Counter()
     wanted = ViewsWanted(settings.conditions, settings.prefixes, settings.hide == "black")
-    # How long the clip is does not change their number.
-    of_task = len(wanted.of_task(1.0))
-    of_spans = sum(one in settings.conditions for one in (Condition.EVIDENCE, Condition.MASKED))
+    # How long the clip is, and what is asked, does not change their number.
+    of_task = sum(_times(view.condition) for view in wanted.of_task(1.0, TaskKind.MCQ))
+    of_spans = sum(
+        _times(one) for one in (Condition.EVIDENCE, Condition.MASKED) if one in settings.conditions
+    )
     views = tasks * of_task + rollouts * of_spans
     claims = CLAIMS_PER_ROLLOUT * settings.claim_samples if settings.claims else 0
     return Counter(
@@ -43,3 +46,8 @@ def most_asked(config: Config, tasks: int, rollouts: int) -> Counter[str]:
             CONCLUDE: rollouts * settings.conclusions,
         }
     )
+
+
+def _times(condition: Condition) -> int:
+    """How often more than others a view is asked about, at most."""
+    return GUESSABLE_TIMES if condition in AGAINST else 1

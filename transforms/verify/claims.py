@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 
 from schemas.case import Case
 from schemas.claim import CheckedClaim, Claim, Shown
@@ -26,6 +27,7 @@ from transforms.verify.conclude import told
 from transforms.verify.conditions import SAMPLE_FROM, turned, turned_back
 from transforms.verify.steps import reasoning_steps
 
+NO_REPLIES: Replies = MappingProxyType({})
 MOMENT_S = 0.2
 """Frames this much before and after a cited moment are shown with it: a time in a text is rounded,
 and one frame shows no change."""
@@ -33,6 +35,9 @@ BOX_MARGIN = 0.05
 """Share of the frame by which a cited box is widened on each side: a close cut hides what it is."""
 MAX_LOOKED_UP = 64
 """Claims of a rollout that are looked up, the first ones; more is a reasoning gone wild."""
+LOOKS_AGAIN = 2
+"""So many times as often a claim that is refuted is looked up once more, before it counts: a
+reasoning makes many claims, and one hasty look must not turn it down."""
 NO_ANSWER = "none"
 """What those write to whom the reasoning leads nowhere."""
 
@@ -97,11 +102,14 @@ def statement_of(reading: Reading, question: str, *, is_last: bool) -> str:
     return f'Asked "{question}": {said}' if is_last and said else said
 
 
-def claim_requests(case: Case, rollout: Rollout, samples: int, seed: int) -> Sequence[Request]:
-    """What is asked about the claims of a rollout: each view and statement once per sample."""
+def claim_requests(
+    case: Case, rollout: Rollout, samples: int, seed: int, replies: Replies = NO_REPLIES
+) -> Sequence[Request]:
+    """What is asked about the claims of a rollout: each view and statement once per sample; and
+    what the replies so far refute `LOOKS_AGAIN` times as often again."""
     asked = {
         request.id: request
-        for _, requests in _lookups(case, rollout, samples, seed)
+        for _, requests in _lookups(case, rollout, samples, seed, replies)
         for request in requests
     }
     return list(asked.values())
@@ -113,8 +121,8 @@ def checked_claims(
     """The claims of a rollout with what the replies say of them."""
     media = case.scene.media
     checked = []
-    for claim, requests in _lookups(case, rollout, samples, seed):
-        votes = tuple(vote(replies[request.id]) for request in requests)
+    for claim, requests in _lookups(case, rollout, samples, seed, replies):
+        votes = tuple(vote(replies[one.id]) for one in requests if one.id in replies)
         checked.append(
             CheckedClaim(
                 claim=claim,
@@ -127,10 +135,10 @@ def checked_claims(
 
 
 def _lookups(
-    case: Case, rollout: Rollout, samples: int, seed: int
+    case: Case, rollout: Rollout, samples: int, seed: int, replies: Replies
 ) -> Iterator[tuple[Claim, list[Request]]]:
-    """Every claim with its requests: none for what does not exist, and of the last step, which
-    states the answer, none for what names no time."""
+    """Every claim with its requests, as far as the replies so far tell: none for what does not
+    exist, and of the last step, which states the answer, none for what names no time."""
     last = len(reasoning_steps(rollout)) - 1
     left = MAX_LOOKED_UP
     for reading in read_claims(rollout, case.task.kind):
@@ -144,19 +152,19 @@ def _lookups(
             continue
         left -= 1
         view = view_of(claim, case.scene.media)
-        yield (
-            claim,
-            [
-                Request(
-                    scene=case.scene,
-                    view=view,
-                    statement=statement,
-                    sample=SAMPLE_FROM + sample,
-                    seed=seed,
-                )
-                for sample in range(samples)
-            ],
-        )
+        first = Request(scene=case.scene, view=view, statement=statement, seed=seed)
+        yield claim, _looks(first, samples, replies)
+
+
+def _looks(first: Request, samples: int, replies: Replies) -> list[Request]:
+    """The looks at a claim, and those that follow if the first refute it."""
+    several = [
+        first.model_copy(update={"sample": SAMPLE_FROM + sample})
+        for sample in range(samples * (1 + LOOKS_AGAIN))
+    ]
+    known = [replies[one.id] for one in several[:samples] if one.id in replies]
+    refuted = len(known) == samples and majority([vote(one) for one in known]) is Shown.NO
+    return several if refuted else several[:samples]
 
 
 def vote(reply: Reply) -> Shown:

@@ -7,6 +7,7 @@ changing a threshold redoes no request.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -248,7 +249,12 @@ def right_share(asked: Asked, task: Task, gold: Answer, thresholds: Thresholds) 
 def right_answers(asked: Asked, task: Task, gold: Answer, thresholds: Thresholds) -> int:
     """How many answers of a row are right, guesses included."""
     least = float(getattr(thresholds, answer_check(task.kind)))
-    return sum(score_answer(answer, gold) >= least > 0 for answer in asked.answers)
+    # Mostly they are the same few answers.
+    return sum(
+        times
+        for answer, times in Counter(asked.answers).items()
+        if score_answer(answer, gold) >= least > 0
+    )
 
 
 def score_task(table: Examination, task: Task, gold: Answer, thresholds: Thresholds) -> TaskScores:

@@ -118,7 +118,7 @@ def _compared(attempt: Attempt, thresholds: Thresholds) -> Attempt:
         for check in attempt.verdict.checks
         if check.name not in EXAMINED and check.name != NOT_EXAMINED
     )
-    return attempt.model_copy(update={"verdict": judge(attempt.rollout.id, checks)})
+    return attempt.model_copy(update={"verdict": judge(attempt.verdict.rollout_id, checks)})
 
 
 def _decided(
@@ -134,7 +134,7 @@ def _decided(
             checks += examined_checks(case, attempt, gold, thresholds)
         else:
             checks.append(check(NOT_EXAMINED, 0.0, 1.0, WHY_NOT_EXAMINED))
-    return attempt.model_copy(update={"verdict": judge(rollout.id, tuple(checks))})
+    return attempt.model_copy(update={"verdict": judge(attempt.verdict.rollout_id, tuple(checks))})
 
 
 def failure(attempt: Attempt, task_id: str) -> Rejection | None:

@@ -44,7 +44,9 @@ class Examiner:
         for attempt in examined:
             rollout = attempt.rollout
             if self.settings.claims:
-                requests += claim_requests(case, rollout, self.settings.claim_samples, self.seed)
+                requests += claim_requests(
+                    case, rollout, self.settings.claim_samples, self.seed, replies
+                )
             requests += conclusion_requests(case, rollout, self.settings.conclusions, self.seed)
         return requests
 
