@@ -17,6 +17,8 @@ class AskedView(Record):
     """The cited spans that were alone shown (evidence) or hidden (masked), clip time."""
     until_s: float
     """The last moment shown (prefix); -1 = all."""
+    order: int
+    """Under shuffled: -1 = backwards, else the number of a shuffling; 0 elsewhere."""
     black: bool
     """Whether what is hidden was shown as black frames."""
     asked: int

@@ -22,7 +22,7 @@ import string
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from math import exp, isclose, isfinite
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
@@ -749,6 +749,12 @@ REWARD_FOR_KIND: dict[str, str] = {
 """The reward that grades a kind of task unless its sample says otherwise."""
 
 
+@lru_cache(maxsize=64)
+def _signature(reward: Callable[..., float]) -> inspect.Signature:
+    # Looking at it takes longer than most rewards do.
+    return inspect.signature(reward)
+
+
 def grade(fn: str, answer: str, gold: str, /, **spec: Any) -> float:
     """The score of one answer by the reward named `fn`.
 
@@ -757,7 +763,7 @@ def grade(fn: str, answer: str, gold: str, /, **spec: Any) -> float:
     reward = REWARDS.get(fn)
     if reward is None:
         raise ValueError(f"no reward is called {fn!r}; there are: {', '.join(REWARDS)}")
-    signature = inspect.signature(reward)
+    signature = _signature(reward)
     try:
         signature.bind(answer, gold, **spec)
     except TypeError as error:

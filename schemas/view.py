@@ -8,6 +8,10 @@ from schemas.base import Record
 
 Spans = tuple[tuple[float, float], ...]
 
+BACKWARDS = -1
+"""The order from the last frame to the first: no order of events survives it, as one in so many
+survives shuffling."""
+
 
 class Condition(StrEnum):
     """What a model sees, and so what its answer proves."""
@@ -35,7 +39,7 @@ class View(Record):
     until_s: float = -1.0
     """The last moment shown, clip time (PREFIX)."""
     order: int = 0
-    """Which other order (SHUFFLED)."""
+    """Which other order (SHUFFLED): `BACKWARDS`, or the number of a shuffling."""
     black: bool = False
     """Whether what is hidden is shown as black frames instead of being left out."""
     box: tuple[float, float, float, float] | tuple[()] = ()

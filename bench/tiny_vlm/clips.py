@@ -194,7 +194,7 @@ def write_mp4(path: Path, clip: Clip, crf: int = 20) -> None:
         stream = container.add_stream("libx264", rate=FILE_FPS, options=options)
         stream.width = stream.height = FILE_PX
         stream.pix_fmt = "yuv420p"
-        for number in range(math.ceil(DURATION_S * FILE_FPS)):
+        for number in range(math.ceil(clip.end_s * FILE_FPS)):
             frame = av.VideoFrame.from_image(draw(clip, number / FILE_FPS))
             frame.pts, frame.time_base = number, Fraction(1, FILE_FPS)
             container.mux(stream.encode(frame))

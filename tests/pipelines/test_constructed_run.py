@@ -24,6 +24,7 @@ from pipeline_helpers import (
 from rich.console import Console
 
 from pipelines.inspect import inspect
+from schemas.conditions import Conditions
 from transforms.publish.check import check_dataset
 
 SETTINGS = (*FAST, "--set", "constructed.per_clip=2", "--set", "tasks.per_clip=2")
@@ -48,7 +49,8 @@ def test_constructed_tasks_are_published_beside_measured_ones(out: Path) -> None
     for key, sample in constructed.items():
         assert [message["role"] for message in sample["messages"]] == ["user"]
         assert sample["provenance"]["teacher"] == "constructed"
-        assert sample["verdict"] == {"pass_rate": -1.0, "checks": [], "conditions_json": "{}"}
+        nobody = Conditions().to_json()
+        assert sample["verdict"] == {"pass_rate": -1.0, "checks": [], "conditions_json": nobody}
         assert sample["answer"]["text"]
         made = json.loads(sample["extra_json"])["constructed"]
         assert made["family"] in ("anomaly", "shapes", "order", "reversed", "speed")
@@ -119,6 +121,9 @@ def test_a_model_is_asked_about_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
         code = run_here(
             *(carphone(), "--out", out, *FAST, *UNEXAMINED, *asked, *constructed),
             *("--set", "verify.samples=8", "--set", "verify.repair_rounds=0"),
+            # Who guesses would not stand being asked again.
+            *("--set", "verify.conditions=[]", "--set", "verify.claims=false"),
+            *("--set", "verify.conclusions=0"),
         )
     finally:
         server.stop()

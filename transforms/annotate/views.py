@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.view import Condition, Spans, View
+from schemas.view import BACKWARDS, Condition, Spans, View
 
 HIDDEN = -1
 """In place of a frame's number: a black picture."""
@@ -34,6 +34,8 @@ def frames_of_view(view: View, chosen: Sequence[int], fps: float, total: int) ->
     numbers = tuple(chosen)
     if view.condition is Condition.SHUFFLED:
         pictures = list(numbers)
+        if view.order == BACKWARDS:
+            return Shown(numbers, tuple(reversed(pictures)))
         random.Random(f"shuffled {view.order} {len(numbers)}").shuffle(pictures)
         if pictures == list(numbers):
             pictures.reverse()

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from schemas.base import canonical_json
 from schemas.conditions import AskedView, Conditions
 from schemas.sample import PROMPT_SPLITS, Message, Sample
 from schemas.task import ONE_CHOICE_KINDS
@@ -43,7 +44,8 @@ def conditions_faults(sample: Sample, thresholds: Mapping[str, Any]) -> Iterator
         return
     if table.views and not table.model:
         yield AT, "names no model, but says what one answered"
-    keys = [(one.condition, tuple(one.spans_s), one.until_s, one.black) for one in table.views]
+    counted = {"asked", "right", "share"}
+    keys = [canonical_json(one.model_dump(mode="json", exclude=counted)) for one in table.views]
     if len(set(keys)) != len(keys):
         yield AT, "holds a view twice"
     for number, view in enumerate(table.views):
@@ -88,6 +90,8 @@ def _view_faults(at: str, view: AskedView, sample: Sample) -> Iterator[Found]:
     spanned = view.condition in (Condition.EVIDENCE, Condition.MASKED)
     if spanned != bool(view.spans_s):
         yield f"{at}.spans_s", f"has {len(view.spans_s)} spans under {view.condition}"
+    if view.order != 0 and view.condition is not Condition.SHUFFLED:
+        yield f"{at}.order", f"is {view.order} under {view.condition}"
     timed = view.condition is Condition.PREFIX
     if timed != (view.until_s != -1) or not (view.until_s == -1 or 0 < view.until_s <= end_s):
         yield f"{at}.until_s", f"is {view.until_s:g} under {view.condition}"

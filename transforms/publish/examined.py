@@ -77,6 +77,7 @@ def _asked(case: Case, row: Asked, gold: Answer, settings: VerifySettings) -> As
         condition=view.condition,
         spans_s=list(view.spans_s),
         until_s=view.until_s,
+        order=view.order,
         black=view.black,
         asked=len(row.answers),
         right=right_answers(row, task, gold, thresholds),

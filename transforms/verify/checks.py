@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -182,7 +183,13 @@ def answer_check(kind: TaskKind) -> str:
 
 def score_answer(answer_text: str, gold: Answer) -> float:
     """The reward of an answer: the same function that the trainer gets."""
-    return grade(REWARD_FOR_KIND[gold.kind], answer_text, gold.text, **reward_spec(gold))
+    return _graded(REWARD_FOR_KIND[gold.kind], answer_text, gold.text, **reward_spec(gold))
+
+
+@lru_cache(maxsize=256)
+def _graded(fn: str, answer_text: str, gold_text: str, **spec: float) -> float:
+    # In a task's table the same few answers come again and again.
+    return grade(fn, answer_text, gold_text, **spec)
 
 
 def verify(

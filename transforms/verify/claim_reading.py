@@ -6,8 +6,10 @@ Every pattern is bounded, so that reading is linear in the length of the text.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate
 
 from schemas.claim import Claim, ClaimKind
 from schemas.rewards import cited_times_in, parse_intervals, parse_timed_boxes
@@ -44,6 +46,7 @@ def read_claims(rollout: Rollout, kind: TaskKind) -> tuple[Reading, ...]:
         cited = ((own.start_s, own.end_s),) if own is not None and own.start_s >= 0 else ()
         found += _of_step(number, text, cited, answer_spans)
     _add_boxes(found, texts, rollout.boxes)
+    found += _of_segments(rollout)
     return tuple(dict.fromkeys(found))
 
 
@@ -95,6 +98,23 @@ def _spans_in(text: str, times: Sequence[float], answer_spans: Spans) -> list[tu
     ]
 
 
+def _of_segments(rollout: Rollout) -> list[Reading]:
+    """Cited spans that are told what they show, and are no steps: one that lies beside it can still
+    hold enough of it to answer from."""
+    if rollout.steps:
+        return []
+    return [
+        Reading(
+            Claim(
+                step=OF_NO_STEP, kind=ClaimKind.SPAN, text=one.label.strip(),
+                start_s=one.start_s, end_s=one.end_s,
+            )
+        )
+        for one in rollout.segments
+        if one.label.strip()
+    ]  # fmt: skip
+
+
 # Boxes -------------------------------------------------------------------------------------------
 
 _NUMBER = r"([-+]?(?:[0-9]{1,7}(?:\.[0-9]{0,17})?|\.[0-9]{1,17}))"
@@ -106,6 +126,8 @@ LEAST_PIXELS = 20
 """A box in pixels has a corner beyond this; a row of counts or an order has not."""
 BEFORE = 120
 """Characters before a box in which its time and its name are looked for."""
+AFTER = 16
+"""Characters after four numbers in which they may be called a box."""
 
 
 def _boxes_in(number: int, text: str, times: Sequence[float]) -> list[Reading]:
@@ -119,7 +141,8 @@ def _boxes_in(number: int, text: str, times: Sequence[float]) -> list[Reading]:
     for match in lists:
         x1, y1, x2, y2 = (float(group) for group in match.groups())
         before = _before(text, match.start())
-        if not _is_box((x1, y1, x2, y2), before):
+        after = text[match.end() : match.end() + AFTER]
+        if not _is_box((x1, y1, x2, y2), before + " " + after):
             continue
         near = cited_times_in(before)[-1:] or list(times[:1]) or [-1.0]
         time_s = timed.get(_rounded((x1, y1, x2, y2)), near[0])
@@ -128,7 +151,7 @@ def _boxes_in(number: int, text: str, times: Sequence[float]) -> list[Reading]:
     return found
 
 
-def _is_box(numbers: Corners, before: str) -> bool:
+def _is_box(numbers: Corners, around: str) -> bool:
     """Whether four numbers are a box: shares of the frame, numbers that are called a box, or what
     can only be pixels (then it lies outside the frame); other lists are times, orders or counts."""
     x1, y1, x2, y2 = numbers
@@ -136,7 +159,7 @@ def _is_box(numbers: Corners, before: str) -> bool:
     pixels = (
         x1 < x2 and y1 < y2 and max(numbers) >= LEAST_PIXELS and list(numbers) != sorted(numbers)
     )
-    return shares or pixels or bool(_CALLED_BOX.search(before))
+    return shares or pixels or bool(_CALLED_BOX.search(around))
 
 
 def _before(text: str, end: int) -> str:
@@ -166,7 +189,7 @@ def _add_boxes(found: list[Reading], texts: Sequence[str], boxes: Sequence[Box])
         for place, one in reversed(list(enumerate(found)))
         if one.claim.kind is ClaimKind.BOX
     }
-    plain = [_words(text) for text in texts]
+    index = _Index(texts)
     times: dict[int, list[tuple[float, float]]] = {}
     for one in found:
         if one.claim.start_s >= 0:
@@ -174,22 +197,50 @@ def _add_boxes(found: list[Reading], texts: Sequence[str], boxes: Sequence[Box])
     hulls = {step: hull(spans) for step, spans in times.items()}
     for box in boxes:
         place = written.get(_rounded(box.xyxy_norm), -1)
-        if place >= 0 and abs(found[place].claim.start_s - box.t_s) <= EDGE_S:
-            found[place] = replace(found[place], label=found[place].label or box.label.strip())
+        if place >= 0 and _same_time(found[place].claim.start_s, box.t_s):
+            label = found[place].label or box.label.strip()
+            timed = {"start_s": box.t_s, "end_s": box.t_s}
+            found[place] = Reading(found[place].claim.model_copy(update=timed), label)
             continue
-        step = _naming(box, plain, hulls)
+        step = _naming(box, index.naming(box.label), hulls)
         text = texts[step] if step >= 0 else box.label.strip()
         found.append(_box_claim(step, text, box.t_s, box.xyxy_norm, box.label))
+
+
+def _same_time(written_s: float, given_s: float) -> bool:
+    """Whether a box written in a step is the one given: at its time, or without a time."""
+    return written_s < 0 or abs(written_s - given_s) <= EDGE_S
 
 
 def _words(text: str) -> str:
     return " " + " ".join(re.findall(r"\w+", text.casefold()))
 
 
-def _naming(box: Box, plain: Sequence[str], hulls: dict[int, tuple[float, float]]) -> int:
-    """The first step that names a box's label at its time, else the first that names it at all."""
-    label = _words(box.label)
-    naming = [step for step, text in enumerate(plain) if label in text] if label.strip() else []
+class _Index:
+    """The words of all steps in one text, so that a label is found in one search, not in one per
+    step."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        words = [_words(text) for text in texts]
+        self._starts = [0, *accumulate(len(one) + 1 for one in words)]
+        self._all = "\n".join(words)
+
+    def naming(self, label: str) -> list[int]:
+        """The steps that name a label, in order, at most `MOST_NAMING`."""
+        wanted, found = _words(label), list[int]()
+        place = self._all.find(wanted) if wanted.strip() else -1
+        while place >= 0 and len(found) < MOST_NAMING:
+            found.append(bisect_right(self._starts, place) - 1)
+            place = self._all.find(wanted, self._starts[found[-1] + 1])
+        return found
+
+
+MOST_NAMING = 64
+"""A label that more steps name does not tell them apart."""
+
+
+def _naming(box: Box, naming: Sequence[int], hulls: dict[int, tuple[float, float]]) -> int:
+    """Of the steps that name a box's label the first at its time, else the first."""
     for step in naming:
         start_s, end_s = hulls.get(step, (1.0, 0.0))
         if start_s - EDGE_S <= box.t_s <= end_s + EDGE_S:

@@ -28,6 +28,12 @@ _NAMED = re.compile(
     r"(?:\b(?:options?|choices?|answers?|letters?)(?: is| are)?:? ?[(\"'*]{0,3})$", re.I
 )
 _LISTED = re.compile(r"(?<!\w)[A-J](?:, ?| )(?:and |or |then )?$")
+_ACTING = re.compile(
+    r" (?:happens|occurs|comes|is|was|must|cannot|fits|matches|says|starts|begins|follows)\b"
+)
+"""What follows a letter that stands for an option, and not the word `A`."""
+_WITHIN = re.compile(r"[\w,;)] $")
+_MARKS = (")", ":", ",")
 _NAME_CHARS = 24
 
 
@@ -76,10 +82,17 @@ def _in_words(text: str, options: Sequence[str], chosen: int) -> str:
 
 
 def _is_letter(match: re.Match[str]) -> bool:
-    """Whether a capital is the letter of an option; `A` and `I` are words, too, and are so only
-    where they are called a letter, listed with others, or marked (`A:`, `(A)`)."""
+    """Whether a capital is the letter of an option. `A` and `I` are words, too: they are letters
+    where they are called so, listed with others, or marked (`A:`, `(A)`); and `A` also within a
+    sentence, where the word is small, and where it does something (`A happens`)."""
     if match[1] not in "AI":
         return True
-    before = match.string[max(match.start() - _NAME_CHARS, 0) : match.start()]
-    marked = match.string[match.end() : match.end() + 1] in (")", ":", ",")
-    return marked or bool(_NAMED.search(before) or _LISTED.search(before))
+    text = match.string
+    before = text[max(match.start() - _NAME_CHARS, 0) : match.start()]
+    if (
+        _NAMED.search(before)
+        or _LISTED.search(before)
+        or text[match.end() : match.end() + 1] in _MARKS
+    ):
+        return True
+    return match[1] == "A" and bool(_WITHIN.search(before) or _ACTING.match(text, match.end()))

@@ -24,7 +24,7 @@ from schemas.task import (
     Task,
     TaskKind,
 )
-from schemas.view import WHOLE, Condition, Spans, View
+from schemas.view import BACKWARDS, WHOLE, Condition, Spans, View
 from transforms.annotate.asker import Replies
 from transforms.annotate.replies import MAX_REPLY_CHARS
 from transforms.annotate.solutions import read_solution
@@ -34,6 +34,16 @@ from transforms.verify.checks import Thresholds, answer_check, score_answer
 SAMPLE_FROM = 1_000
 """Samples of the verifier's own requests are numbered from here: even where it is the teacher, it
 must find the answer again, not read what it wrote before."""
+
+ORDER_KINDS = frozenset({TaskKind.ORDERING})
+"""Their answer must hang on the order of the frames."""
+
+AGAINST = frozenset({Condition.BLIND, Condition.MASKED})
+"""Right answers under these speak against an item, so that a lucky guess would turn a good one
+down."""
+GUESSABLE_TIMES = 2
+"""So many times as often a question with options is asked under them: of four samples, three are
+right by luck in 5 of 100 questions with four options; of eight, six in 0.4."""
 
 ROUND_S = 0.05
 """Cited spans are asked about to this: those that differ by less are one question."""
@@ -48,14 +58,17 @@ class ViewsWanted:
     """At how many moments it is asked whether the question can be answered yet."""
     black: bool
 
-    def of_task(self, duration_s: float) -> list[View]:
+    def of_task(self, duration_s: float, kind: TaskKind) -> list[View]:
         """Those that do not hang on what a rollout cites."""
         views = []
         for condition in self.conditions:
             if condition is Condition.FULL:
                 views.append(WHOLE)
-            elif condition in (Condition.BLIND, Condition.SHUFFLED):
-                views.append(View(condition=condition, black=self.black and condition is _BLIND))
+            elif condition is Condition.BLIND:
+                views.append(View(condition=condition, black=self.black))
+            elif condition is Condition.SHUFFLED:
+                order = BACKWARDS if kind in ORDER_KINDS else 0
+                views.append(View(condition=condition, order=order))
             elif condition is Condition.PREFIX:
                 views += [
                     View(condition=condition, until_s=until_s, black=self.black)
@@ -71,9 +84,6 @@ class ViewsWanted:
             for condition in self.conditions
             if condition in (Condition.EVIDENCE, Condition.MASKED) and spans
         ]
-
-
-_BLIND = Condition.BLIND
 
 
 def prefix_moments(duration_s: float, number: int) -> list[float]:
@@ -132,7 +142,8 @@ def turned_back(answer: str, task: Task, sample: int) -> str:
 
 @dataclass(frozen=True)
 class Interview:
-    """Puts a task to the verifier's model, `samples` times under each view."""
+    """Puts a task to the verifier's model, `samples` times under each view; where luck would count
+    (`AGAINST`, and options to choose from) `GUESSABLE_TIMES` as often."""
 
     verifier: TeacherSettings
     samples: int
@@ -141,7 +152,7 @@ class Interview:
     def requests(self, case: Case, views: Sequence[View]) -> Iterator[Request]:
         """All that is asked, view by view; tool calls are not offered (`no_tools`)."""
         for view in views:
-            for sample in range(self.samples):
+            for sample in self._samples(case.task, view):
                 yield self._request(case, view, sample)
 
     def table(self, case: Case, views: Sequence[View], replies: Replies) -> tuple[Asked, ...]:
@@ -151,11 +162,15 @@ class Interview:
                 view=view,
                 answers=tuple(
                     self._answer(case.task, sample, replies[self._request(case, view, sample).id])
-                    for sample in range(self.samples)
+                    for sample in self._samples(case.task, view)
                 ),
             )
             for view in views
         )
+
+    def _samples(self, task: Task, view: View) -> range:
+        lucky = view.condition in AGAINST and chance(task) > 0
+        return range(self.samples * GUESSABLE_TIMES if lucky else self.samples)
 
     def _request(self, case: Case, view: View, sample: int) -> Request:
         return Request(

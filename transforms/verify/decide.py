@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.case import Attempt, Case
 from schemas.examination import Examination
 from schemas.rejection import Reason, Rejection, Stage
-from schemas.task import Answer, TaskKind
+from schemas.task import Answer
 from schemas.verdict import Check, check, judge
 from transforms.verify.checks import (
     Thresholds,
@@ -15,10 +15,9 @@ from transforms.verify.checks import (
     made_check,
     score_answer,
 )
-from transforms.verify.conditions import score_evidence, score_task
+from transforms.verify.conditions import ORDER_KINDS, score_evidence, score_task
 from transforms.verify.gold import gold_of
 
-ORDER_KINDS = frozenset({TaskKind.ORDERING})
 EXAMINED = (
     "confirmed", "needs_video", "sufficient", "necessary", "order_needed", "claims", "concludes",
 )  # fmt: skip

@@ -85,7 +85,7 @@ class Examiner:
             self.settings.conditions, self.settings.prefixes, self.settings.hide == "black"
         )
         duration_s = case.scene.media.duration_s
-        views = wanted.of_task(duration_s)
+        views = wanted.of_task(duration_s, case.task.kind)
         for attempt in examined:
             views += wanted.of_rollout(attempt.rollout, case.task.kind, duration_s)
         return [view for view in dict.fromkeys(views) if case.examination.row(view) is None]

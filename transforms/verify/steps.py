@@ -29,18 +29,18 @@ def sentences(text: str) -> tuple[str, ...]:
     Linear in the length of the text.
     """
     found: list[str] = []
-    numbering = ""
+    waiting: list[str] = []
     start = 0
     for end in (*_ends(text), len(text)):
         part = text[start:end].strip()
         start = end
-        if _NUMBERING.fullmatch(part) and end < len(text):
-            numbering = f"{numbering} {part}".strip()
+        if _NUMBERING.fullmatch(part):
+            waiting.append(part)
         elif part:
-            found.append(f"{numbering} {part}".strip())
-            numbering = ""
-    if numbering:
-        found.append(numbering)
+            found.append(" ".join((*waiting, part)))
+            waiting.clear()
+    if waiting:
+        found.append(" ".join(waiting))
     return tuple(found)
 
 

@@ -229,6 +229,7 @@ def until(until_s: float, right: int) -> AskedView:
         condition=Condition.PREFIX,
         spans_s=[],
         until_s=until_s,
+        order=0,
         black=False,
         asked=4,
         right=right,

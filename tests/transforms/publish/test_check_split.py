@@ -84,6 +84,11 @@ EDITS: list[tuple[str, Edit, str]] = [
         lambda s: table(s, lambda t: t["views"].append(t["views"][0])),
         f"{AT}: holds a view twice",
     ),
+    (
+        "sft",
+        lambda s: table(s, lambda t: t["views"][0].update(order=-1)),
+        "views.0.order: is -1 under full",
+    ),
     ("sft", lambda s: table(s, lambda t: t["views"][0].update(right=5)), "right: 5 of 4 can't be"),
     ("sft", lambda s: table(s, lambda t: t["views"][0].update(right=3)), "share: is 1, but 3 of 4"),
     (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from case_helpers import examined, make_attempt, make_case, make_scene, make_task
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.case import Case
@@ -121,6 +121,7 @@ def test_guessed_is_what_is_right_more_often_than_by_chance(blind: str, guessed:
 ROW = st.text(alphabet="ABC-", min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(sorted(VIEWS)), ROW),
     st.sampled_from([TaskKind.MCQ, TaskKind.MULTI_CHOICE, TaskKind.FREE_TEXT]),

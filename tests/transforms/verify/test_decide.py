@@ -1,131 +1,168 @@
-"""Verdicts decided anew: nothing is lost, nothing slips in, and the way back leads back."""
+"""Each check that rests on the examination, and each threshold, decides alone where it should."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from plain_cases import AT_EDGE, good_case, row, with_attempt
 
-from schemas.case import Attempt, Case, Scene
-from schemas.examination import Asked, Examination
-from schemas.rejection import Reason, Stage
-from schemas.rollout import Rollout, Segment, TeacherFacts
-from schemas.task import Origin, Task, TaskKind
-from schemas.view import WHOLE
-from transforms.annotate.tasks import make_answer
-from transforms.verify.checks import Thresholds, VerifySettings, verify
-from transforms.verify.decide import (
-    NOT_EXAMINED,
-    decide,
-    failure,
-    is_missing_examination,
-)
-from transforms.verify.gold import gold_of
+from schemas.case import Case
+from schemas.claim import CheckedClaim, Claim, ClaimKind, Shown
+from schemas.examination import Examination
+from schemas.rollout import Segment
+from schemas.task import TaskKind
+from schemas.view import BACKWARDS, Condition
+from transforms.verify.checks import Thresholds, VerifySettings
+from transforms.verify.decide import EXAMINED, decide
 
-FACTS = TeacherFacts(
-    kind="openai", model="m", revision="", prompt_sha256="", params_json="{}", seed=0
-)
-OPTIONS = ("red", "green", "blue")
-USUAL = VerifySettings()
+SETTINGS = VerifySettings()
 
 
-def with_thresholds(**thresholds: float) -> VerifySettings:
-    return VerifySettings(thresholds=Thresholds(**thresholds))
+def failed(case: Case, **thresholds: float) -> list[str]:
+    settings = SETTINGS.model_copy(update={"thresholds": Thresholds(**thresholds)})
+    (attempt,) = decide(case, settings).attempts
+    return [check.name for check in attempt.verdict.checks if not check.passed]
 
 
-def make_case(scene: Scene, *answers: str, known: bool = True, span_s: float = 1.0) -> Case:
-    gold = make_answer(TaskKind.MCQ, "B", OPTIONS, -1.0) if known else None
-    task = Task(
-        clip_id=scene.clip.id, kind=TaskKind.MCQ, question="Which colour?", options=OPTIONS,
-        origin=Origin.GIVEN, gold=gold,
-    )  # fmt: skip
-    case = Case(scene=scene, task=task, asked=len(answers))
-    attempts = []
-    for sample, answer in enumerate(answers):
-        rollout = Rollout(
-            task_id=task.id, sample=sample, round=0, answer_text=answer, raw_reply="",
-            reasoning=f"At 0.50 s it is seen. So the answer is {answer}.",
-            segments=(Segment(label="it", start_s=0.0, end_s=span_s),), teacher=FACTS,
-        )  # fmt: skip
-        agreed = gold_of(case, USUAL) if known else None
-        verdict = verify(rollout, task, agreed, scene, None, USUAL.thresholds)
-        attempts.append(Attempt(rollout=rollout, verdict=verdict))
-    return case.model_copy(update={"attempts": tuple(attempts)})
+def passed(case: Case) -> list[str]:
+    (attempt,) = decide(case, SETTINGS).attempts
+    return [check.name for check in attempt.verdict.checks if check.passed]
 
 
-@pytest.fixture
-def scene(studio: Any) -> Scene:
-    found: Scene = studio.scenes("colors")[0]
-    return found
-
-
-def names(attempt: Attempt) -> list[str]:
-    return [check.name for check in attempt.verdict.checks]
-
-
-def test_the_same_thresholds_change_nothing(scene: Scene) -> None:
-    case = make_case(scene, "B", "A", "C")
-    assert decide(case, USUAL) == case
-
-
-def test_there_and_back_nothing_is_lost(scene: Scene) -> None:
-    """Not even what a check says is wrong: the next critique is made of it."""
-    case = make_case(scene, "B", "A", span_s=900.0)
-    lax = decide(case, with_thresholds(answer=0.0, spans_inside=0.0))
-    assert all(attempt.verdict.accepted for attempt in lax.attempts)
-    assert not any(attempt.verdict.accepted for attempt in case.attempts)
-    assert decide(lax, USUAL) == case
-    assert any(check.detail for check in lax.attempts[0].verdict.checks)
-
-
-def test_votes_count_by_the_new_thresholds(scene: Scene) -> None:
-    """An agreed answer hangs on its voters' own checks: decided from either side, it is one."""
-    case = make_case(scene, "B", "A", known=False, span_s=900.0)
-    strict, lax = with_thresholds(agreement=0.4), with_thresholds(agreement=0.4, spans_inside=0.0)
-    assert gold_of(decide(case, strict), strict).text == ""
-    assert gold_of(decide(case, lax), lax).text == "B"
-    assert decide(decide(case, lax), strict) == decide(case, strict)
-    assert decide(decide(case, strict), lax) == decide(case, lax)
-
-
-def test_what_was_not_examined_is_not_accepted(scene: Scene) -> None:
-    case = make_case(scene, "B", "A")
-    [right, wrong] = case.attempts
-    table = Examination(model="m", rows=(Asked(view=WHOLE, answers=("B", "B")),))
-    seen = right.model_copy(update={"examined": True})
-    case = case.model_copy(update={"attempts": (seen, wrong), "examination": table})
-    [one, other] = decide(case, USUAL, examines=True).attempts
-    assert one.verdict.accepted and "confirmed" in names(one)
-    assert not is_missing_examination(other), "it fails for its answer"
-    decided = decide(case, with_thresholds(answer=0.0), examines=True)
-    [_, other] = decided.attempts
-    assert not other.verdict.accepted and is_missing_examination(other)
-    assert names(other)[-1] == NOT_EXAMINED
-    found = failure(other, case.task.id)
-    assert found is not None
-    assert (found.stage, found.reason) == (Stage.EXAMINE, Reason.NOT_EXAMINED)
-    assert "proofreel run" in found.detail
-    assert decide(decided, USUAL, examines=True) == decide(case, USUAL, examines=True)
-    # Where nobody is asked at all, nothing is missing.
-    bare = case.model_copy(update={"examination": Examination()})
-    assert decide(bare, with_thresholds(answer=0.0)).attempts[1].verdict.accepted
-
-
-def test_a_failure_is_told_at_its_stage(scene: Scene) -> None:
-    [right, wrong] = make_case(scene, "B", "A").attempts
-    assert failure(right, "t") is None
-    found = failure(wrong, "t")
-    assert found is not None
-    assert (found.stage, found.reason, found.detail) == (
-        Stage.VERIFY,
-        Reason.CHECK_FAILED,
-        "answer",
+def changed(case: Case, condition: Condition, right: int, of: int = 4) -> Case:
+    """The case with so many right answers under a condition."""
+    rows = tuple(
+        one if one.condition is not condition else row(case, one.view, right, of)
+        for one in case.examination.rows
     )
-    case = make_case(scene, "B")
-    table = Examination(model="m", rows=(Asked(view=WHOLE, answers=("A", "")),))
-    seen = case.attempts[0].model_copy(update={"examined": True})
-    case = case.model_copy(update={"attempts": (seen,), "examination": table})
-    [stood] = decide(case, USUAL, examines=True).attempts
-    found = failure(stood, "t")
-    assert found is not None
-    assert (found.stage, found.detail) == (Stage.EXAMINE, "confirmed")
+    return case.model_copy(update={"examination": Examination(model="m", rows=rows)})
+
+
+def claimed(*shown: Shown, exists: bool = True) -> tuple[CheckedClaim, ...]:
+    return tuple(
+        CheckedClaim(
+            claim=Claim(step=place, kind=ClaimKind.TIME, text="a dog runs", start_s=1, end_s=1),
+            exists=exists,
+            shown=one,
+        )
+        for place, one in enumerate(shown)
+    )
+
+
+def test_a_good_case_passes_every_check() -> None:
+    case = good_case(TaskKind.ORDERING)
+    assert not failed(case)
+    assert set(EXAMINED) <= set(passed(case))
+
+
+SPOILT: dict[str, Any] = {
+    "confirmed": lambda case: changed(changed(case, Condition.FULL, 1), Condition.EVIDENCE, 1),
+    "needs_video": lambda case: changed(case, Condition.BLIND, 4),
+    "sufficient": lambda case: changed(case, Condition.EVIDENCE, 1),
+    "necessary": lambda case: changed(case, Condition.MASKED, 4),
+    "order_needed": lambda case: changed(case, Condition.SHUFFLED, 4),
+    "claims": lambda case: with_attempt(case, claims=claimed(Shown.YES, Shown.NO)),
+    "concludes": lambda case: with_attempt(case, conclusions=("", "B,A,C")),
+}
+
+
+def test_each_examined_check_has_a_case_that_it_spoils() -> None:
+    assert set(SPOILT) == set(EXAMINED)
+
+
+@pytest.mark.parametrize("name", [one for one in EXAMINED if one != "concludes"])
+def test_each_check_alone_turns_down(name: str) -> None:
+    case = SPOILT[name](good_case(TaskKind.ORDERING))
+    assert failed(case) == [name]
+    assert not failed(case, **{name: 0.0})
+
+
+def test_the_conclusion_alone_turns_down() -> None:
+    case = with_attempt(good_case(TaskKind.ORDERING), conclusions=("", "C,B,A"))
+    assert failed(case) == ["concludes"]
+    assert not failed(case, concludes=0.0)
+
+
+@pytest.mark.parametrize("name", sorted(AT_EDGE))
+def test_each_threshold_decides_at_its_own_score(name: str) -> None:
+    """A score just at the threshold passes, a threshold just above it does not."""
+    case, score = AT_EDGE[name]
+    assert name not in failed(case, **{name: score})
+    # Tags in a text leave no text to look for the answer in.
+    others = {"ends_in_answer": 0.0} if name == "format" else {}
+    assert failed(case, **{name: min(score + 0.01, 1.0)}, **others) == [name]
+
+
+def test_a_claim_of_a_time_that_there_is_not_is_refuted() -> None:
+    case = with_attempt(good_case(TaskKind.ORDERING), claims=claimed(Shown.NOT_ASKED, exists=False))
+    assert failed(case) == ["claims"]
+
+
+def test_claims_that_nobody_can_tell_refute_nothing() -> None:
+    case = with_attempt(
+        good_case(TaskKind.ORDERING), claims=claimed(Shown.UNCLEAR, Shown.NOT_ASKED)
+    )
+    assert not failed(case)
+
+
+def test_what_was_not_asked_is_not_checked() -> None:
+    case = good_case(TaskKind.ORDERING).model_copy(update={"examination": Examination()})
+    case = with_attempt(case, claims=(), conclusions=())
+    assert not set(passed(case)) & set(EXAMINED)
+
+
+def test_only_questions_about_order_must_hang_on_it() -> None:
+    case = changed(good_case(TaskKind.COUNT), Condition.SHUFFLED, 4)
+    assert not failed(case)
+    assert "order_needed" not in passed(case)
+
+
+def test_luck_with_options_counts_for_nothing() -> None:
+    """Of four options one in four guesses is right: that is no knowledge."""
+    case = good_case(TaskKind.MCQ)
+    lucky = changed(case, Condition.BLIND, 2, of=8)
+    (attempt,) = decide(lucky, SETTINGS).attempts
+    scores = {check.name: check.score for check in attempt.verdict.checks}
+    assert scores["needs_video"] == 1.0
+    assert failed(changed(case, Condition.BLIND, 6, of=8)) == ["needs_video"]
+
+
+def test_other_spans_have_rows_of_their_own() -> None:
+    case = good_case(TaskKind.COUNT)
+    rollout = case.attempts[0].rollout.model_copy(
+        update={"segments": (Segment(label="", start_s=5.0, end_s=6.0),)}
+    )
+    case = with_attempt(case, rollout=rollout)
+    assert not set(passed(case)) & {"sufficient", "necessary"}
+
+
+def test_order_is_examined_backwards() -> None:
+    orders = [one.view.order for one in good_case(TaskKind.ORDERING).examination.rows]
+    assert BACKWARDS in orders
+
+
+def test_model_free_checks_stand_before_the_examination() -> None:
+    """What fails without a model is not told what the model found."""
+    case = good_case(TaskKind.COUNT)
+    rollout = case.attempts[0].rollout.model_copy(
+        update={"answer_text": "7", "reasoning": "So it is 7."}
+    )
+    case = with_attempt(changed(case, Condition.BLIND, 4), rollout=rollout)
+    assert failed(case) == ["answer"]
+
+
+def test_deciding_again_changes_nothing_and_can_be_taken_back() -> None:
+    case = SPOILT["necessary"](good_case(TaskKind.ORDERING))
+    once = decide(case, SETTINGS)
+    assert decide(once, SETTINGS) == once
+    lax = SETTINGS.model_copy(update={"thresholds": Thresholds(necessary=0.0)})
+    assert decide(decide(once, lax), SETTINGS) == once
+
+
+def test_every_threshold_has_a_test_here() -> None:
+    """Those that are no checks of a rollout are tested where they are used."""
+    elsewhere = {
+        "agreement", "answerable", "pass_rate_min", "pass_rate_max", "measured", "measured_iou",
+    }  # fmt: skip
+    assert set(AT_EDGE) | elsewhere == set(Thresholds.model_fields)
