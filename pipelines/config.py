@@ -49,8 +49,10 @@ class Config(BaseModel):
     verify: VerifySettings = Field(default_factory=VerifySettings)
     verifier: TeacherSettings | None = Field(
         None,
-        description="the model that the verifier asks, with the fields of `teacher`; null = the "
-        "teacher itself",
+        description="the model that the verifier asks, if it shall be another than the teacher; the "
+        "fields are those of `teacher`, with the same defaults (`samples` and `tool_calls` are not "
+        "used). Set `kind` and `model`, as in `--set verifier.kind=openai`; null = the teacher "
+        "itself.",
     )
     publish: PublishSettings = Field(default_factory=PublishSettings)
 
@@ -227,7 +229,8 @@ def reference() -> str:
         if isinstance(section, type) and issubclass(section, BaseModel):
             lines += [f"## {name}", "", *_table(section), ""]
         else:
-            lines += [f"## {name}", "", f"Default `{field.default}`. {field.description}", ""]
+            default = "null" if field.default is None else field.default
+            lines += [f"## {name}", "", f"Default `{default}`. {field.description}", ""]
     return "\n".join(lines)
 
 

@@ -85,7 +85,7 @@ def task_scores(table: Conditions) -> list[str]:
         f"difficulty {known(scores.difficulty)}",
         f"language prior {known(scores.language_prior)}",
         f"order sensitivity {known(scores.order_sensitivity)}",
-        f"answerable from {'not known' if since < 0 else f'{since:.2f} s'}",
+        *([f"answerable from {since:.2f} s"] if since >= 0 else ()),
     ]
 
 

@@ -141,7 +141,8 @@ def _about(name: str, words: str) -> str:
     """What is said of a model, with the names of its own section: models know only `teacher`."""
     if name == TEACHER:
         return words
-    words = words.replace(f"a {TEACHER} of kind", f"a {name} of kind")
+    for before, after in (("a ", " of kind"), ("the ", "'s ")):
+        words = words.replace(f"{before}{TEACHER}{after}", f"{before}{name}{after}")
     words = re.sub(r"\bteacher\.", f"{name}.", words)
     return f"{name}: {words}"
 

@@ -40,7 +40,7 @@ def draw_conditions(
     height = LINE_PX * (len(table.views) + 1) + SMALL_LINE_PX * len(said) + 8
     chart = Image.new("RGB", (WIDTH_PX, height), WHITE)
     draw = ImageDraw.Draw(chart)
-    [title, *_] = fitted(f"asked again, of {table.model}", NAME_PX, 15, 1)
+    [title, *_] = fitted(f"{table.model}, asked again under", NAME_PX, 15, 1)
     draw.text((0, 0), title, fill=GRAY, font=font())
     draw.text((NAME_PX, 0), "right", fill=GRAY, font=font())
     draw.text((NAME_PX + COUNT_PX, 0), "share, corrected for guessing", fill=GRAY, font=font())

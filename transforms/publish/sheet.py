@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from schemas.case import Attempt, Case
 from schemas.rollout import Segment
 from schemas.task import OPTION_LETTERS, Origin
+from schemas.verdict import Check
 from transforms.publish.claim_strip import draw_claims
 from transforms.publish.condition_chart import draw_conditions
 from transforms.publish.sheet_frames import FRAME_WIDTH_PX, frames_at
@@ -31,6 +32,8 @@ COLUMNS = 6
 FRAMES = 18
 TEXT_COLUMNS = 150
 WIDTH_PX = COLUMNS * FRAME_WIDTH_PX + (COLUMNS + 1) * MARGIN_PX
+CHECKS_PX = 520
+CHECK_COLUMNS_PX = (0, 150, 240, 320)
 Line = tuple[str, str]
 """A text and its colour."""
 
@@ -91,14 +94,40 @@ def _judged(case: Case, attempt: Attempt | None, settings: VerifySettings) -> Im
     """The checks, and beside them what came back when the question was asked again."""
     if attempt is None:
         return None
+    accepted = sum(one.verdict.accepted for one in case.attempts)
+    color = GREEN if attempt.verdict.accepted else RED
+    said = f"answer: {attempt.rollout.answer_text}   "
+    answer = (f"{said}{'accepted' if attempt.verdict.accepted else 'rejected'}", color)
+    last = (f"{accepted} of {len(case.attempts)} attempts accepted", GRAY)
     chart = draw_conditions(case, attempt, settings)
+    checks = attempt.verdict.checks
     if chart is None:
-        return _text(_checks(case, attempt, in_a_row=True))
-    checks = _text(_checks(case, attempt, in_a_row=False), WIDTH_PX - chart.width - MARGIN_PX)
-    both = Image.new("RGB", (WIDTH_PX, max(checks.height, chart.height)), WHITE)
-    both.paste(checks, (0, 0))
-    both.paste(chart, (checks.width, 0))
+        row = "   ".join(f"{one.name} {one.score:g}/{one.threshold:g}" for one in checks)
+        rows = [(text, color) for text in textwrap.wrap(row, TEXT_COLUMNS)]
+        return _text([answer, *rows, last])
+    head, listed = _text([answer, last]), _check_table(checks)
+    both = Image.new(
+        "RGB", (WIDTH_PX, head.height + MARGIN_PX + max(listed.height, chart.height)), WHITE
+    )
+    both.paste(head, (0, 0))
+    both.paste(listed, (0, head.height + MARGIN_PX))
+    both.paste(chart, (listed.width, head.height + MARGIN_PX))
     return both
+
+
+def _check_table(checks: Sequence[Check]) -> Image.Image:
+    """Every check on a line of its own, with its score and its threshold."""
+    table = Image.new("RGB", (CHECKS_PX, LINE_PX * (len(checks) + 1)), WHITE)
+    draw = ImageDraw.Draw(table)
+    for title, place in (("check", 0), ("score", 2), ("at least", 3)):
+        draw.text((MARGIN_PX + CHECK_COLUMNS_PX[place], 0), title, fill=GRAY, font=font())
+    for number, one in enumerate(checks, 1):
+        words = (one.name, "passed" if one.passed else "failed")
+        cells = (*words, f"{one.score:.3g}", f"{one.threshold:g}")
+        for cell, left in zip(cells, CHECK_COLUMNS_PX, strict=True):
+            at = MARGIN_PX + left, number * LINE_PX
+            draw.text(at, cell, fill=GREEN if one.passed else RED, font=font())
+    return table
 
 
 def _segments(case: Case, attempt: Attempt | None) -> Sequence[Segment]:
@@ -166,25 +195,3 @@ def _words(case: Case, attempt: Attempt | None) -> list[Line]:
     for paragraph in attempt.rollout.reasoning.splitlines():
         lines += [(line, GRAY) for line in textwrap.wrap(paragraph, TEXT_COLUMNS)]
     return lines
-
-
-def _checks(case: Case, attempt: Attempt, *, in_a_row: bool) -> list[Line]:
-    """The answer, each check with score and threshold, and how many attempts were accepted."""
-    accepted = attempt.verdict.accepted
-    answer = f"answer: {attempt.rollout.answer_text}   {'accepted' if accepted else 'rejected'}"
-    lines = [(answer, GREEN if accepted else RED)]
-    checks = attempt.verdict.checks
-    if in_a_row:
-        row = "   ".join(f"{one.name} {one.score:g}/{one.threshold:g}" for one in checks)
-        lines += [(text, GREEN if accepted else RED) for text in textwrap.wrap(row, TEXT_COLUMNS)]
-    else:
-        lines += [
-            (
-                f"{'passed' if one.passed else 'failed'}  {one.name}  {one.score:.3g}, "
-                f"at least {one.threshold:g}",
-                GREEN if one.passed else RED,
-            )
-            for one in checks
-        ]
-    rate = sum(one.verdict.accepted for one in case.attempts)
-    return [*lines, (f"{rate} of {len(case.attempts)} attempts accepted", GRAY)]
