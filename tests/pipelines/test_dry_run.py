@@ -83,8 +83,9 @@ def test_before_a_run_all_is_reckoned_from_the_lengths(server: ChatServer, tmp_p
         "summarize": 1,
         "solve": 12 * 2,
         "repair": 12 * 2 * config.verify.repair_rounds,
-        # Full, blind and shuffled of each task; evidence and masked of each rollout.
-        "examine": (12 * 3 + 12 * 2 * 2) * config.verify.condition_samples,
+        # Full, blind and shuffled of each task; evidence and masked of each rollout. Blind and
+        # masked twice as often, since what is asked may be guessed.
+        "examine": (12 * (1 + 2 + 1) + 12 * 2 * (1 + 2)) * config.verify.condition_samples,
         "claims": 12 * 2 * CLAIMS_PER_ROLLOUT,
         "conclude": 12 * 2 * config.verify.conclusions,
     }
