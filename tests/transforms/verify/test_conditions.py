@@ -122,7 +122,7 @@ def test_an_answer_that_is_a_span_is_what_it_rests_on() -> None:
 
 def test_only_the_views_that_are_wanted_are_asked_about() -> None:
     everything = ViewsWanted(tuple(Condition), 3, black=False)
-    of_task = [view.condition for view in everything.of_task(6.0)]
+    of_task = [view.condition for view in everything.of_task(6.0, TaskKind.MCQ)]
     assert of_task == [
         Condition.FULL, Condition.BLIND, Condition.SHUFFLED, *([Condition.PREFIX] * 3),
     ]  # fmt: skip
@@ -130,7 +130,7 @@ def test_only_the_views_that_are_wanted_are_asked_about() -> None:
     of_rollout = [view.condition for view in everything.of_rollout(rollout, TaskKind.MCQ, 6.0)]
     assert of_rollout == [Condition.EVIDENCE, Condition.MASKED]
     assert everything.of_rollout(make_rollout(), TaskKind.MCQ, 6.0) == []
-    assert ViewsWanted((), 3, black=False).of_task(6.0) == []
+    assert ViewsWanted((), 3, black=False).of_task(6.0, TaskKind.MCQ) == []
     assert prefix_moments(6.0, 3) == [2.0, 4.0, 6.0]
 
 

@@ -164,5 +164,6 @@ def test_every_threshold_has_a_test_here() -> None:
     """Those that are no checks of a rollout are tested where they are used."""
     elsewhere = {
         "agreement", "answerable", "pass_rate_min", "pass_rate_max", "measured", "measured_iou",
+        "no_trace",
     }  # fmt: skip
     assert set(AT_EDGE) | elsewhere == set(Thresholds.model_fields)
