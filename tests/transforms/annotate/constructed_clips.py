@@ -36,7 +36,8 @@ def scene_of(
     """A video that is one clip, cut."""
     video, decoded = analysed(path, store, shots=shots)
     copy = settings.mode is CutMode.COPY
-    [clip], _ = segment(video, decoded, store, shots, copy=copy)
+    [clip], rejections = segment(video, decoded, store, shots, copy=copy)
+    assert not rejections
     end = cut(video, decoded, [clip], store, settings)[clip.id]
     assert isinstance(end, Media), end
     assert end.copied == copy

@@ -29,11 +29,6 @@ from transforms.video.alter_planes import EFFECTS, yuv_of
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> MemoStore:
-    return MemoStore(str(tmp_path_factory.mktemp("constructed")))
-
-
-@pytest.fixture(scope="module")
 def carphone(store: MemoStore) -> Scene:
     return real_scene("carphone_pristine", store, EXACT)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from fractions import Fraction
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+from chat_server import SCENES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,23 +26,6 @@ FPS = 8
 TOTAL = 48
 CODE = 5
 SETTINGS = TeacherSettings(fps=2.0, frame_height_px=112)
-
-
-def load_scenes() -> ModuleType:
-    path = Path(__file__).with_name("scenes.py")
-    spec = importlib.util.spec_from_file_location("view_scenes", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCENES = load_scenes()
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> MemoStore:
-    return MemoStore(str(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from shown_clips import settings as settings_of
 from transformers import (
     Qwen2Tokenizer,
     Qwen2VLImageProcessor,
@@ -17,7 +18,7 @@ from transformers import (
 
 from transforms.annotate.conversation import as_images
 from transforms.annotate.seeing import Frames
-from transforms.annotate.teacher import Family, FramePolicy, TeacherSettings
+from transforms.annotate.teacher import Family, FramePolicy
 from transforms.annotate.visual_tokens import (
     COSTS,
     MOST_ASPECT,
@@ -39,10 +40,6 @@ IMAGE = Qwen2VLImageProcessor(**QWEN2_5)
 
 sides = st.integers(16, 4_000)
 families = st.sampled_from([Family.QWEN2_5_VL, Family.QWEN3_VL, Family.IMAGES])
-
-
-def settings_of(**fields: object) -> TeacherSettings:
-    return TeacherSettings.model_validate(fields)
 
 
 def vision_only(family: Family, num_frames: int, size_px: tuple[int, int]) -> int:

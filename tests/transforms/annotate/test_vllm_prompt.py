@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from puppet_engine import FACTS, SEEN, Puppet, Stage, ask, chat_text, opened, settings
 
 from schemas.description import Caption
 from schemas.rollout import ToolCall
+from schemas.task import TaskKind
 from transforms.annotate import vllm_teacher
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.conversation import Conversation, Turn, compose
@@ -21,12 +23,10 @@ from transforms.annotate.prompts import load_templates
 from transforms.annotate.seeing import Frames, Looker, look
 from transforms.annotate.teacher import Family, Request, TeacherSettings
 from transforms.annotate.vllm_advice import advice
-from transforms.annotate.vllm_engine import Facts, engine_arguments, family_of
+from transforms.annotate.vllm_engine import Done, Facts, Sampling, engine_arguments, family_of
 from transforms.annotate.vllm_prompt import engine_prompt, video_metadata
 from transforms.annotate.vllm_teacher import VLLMTeacher, check_engine
 from transforms.memo import MemoStore
-
-FACTS = Facts("qwen3_vl", frozenset({"image", "video"}), context_tokens=4096, room=64)
 
 
 @dataclass
@@ -34,23 +34,10 @@ class Template:
     """As much of an engine as renders a chat."""
 
     facts: Facts = FACTS
-    takes: tuple[str, ...] = ("image", "video")
+    takes: tuple[str, ...] = SEEN
 
     def chat_text(self, messages: Sequence[dict[str, Any]]) -> str:
-        said = []
-        for message in messages:
-            parts = [
-                part.get("text", f"[{part['type']}]")
-                for part in message["content"]
-                if part["type"] in ("text", *self.takes)
-            ]
-            said.append(f"<{message['role']}>" + "".join(parts))
-        return "".join(said)
-
-
-def settings(**fields: Any) -> TeacherSettings:
-    given = {"kind": "vllm", "model": "m", "frame_height_px": 64} | fields
-    return TeacherSettings.model_validate(given)
+        return chat_text(messages, self.takes)
 
 
 def prompt_of(
@@ -189,6 +176,29 @@ def test_video_metadata_tells_the_true_times(scenes: ModuleType, clip_store: Mem
     rate = len(boards) / told["total_num_frames"] * told["fps"]
     assert rate == pytest.approx(6 / 2.75)
     assert told["duration"] == 2.75 and told["do_sample_frames"] is False
+
+
+def test_proposals_are_held_to_what_was_asked_for(
+    scenes: ModuleType, stage: Stage, clip_store: MemoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Sampling] = []
+    hand_in = Puppet.hand_in
+
+    def watch(self: Puppet, engine_id: str, prompt: Any, how: Sampling, done: Done) -> None:
+        seen.append(how)
+        hand_in(self, engine_id, prompt, how, done)
+
+    monkeypatch.setattr(Puppet, "hand_in", watch)
+    scene = scenes.make_scene(clip_store, 1)
+    requests = [Request(scene=scene, wanted=1, kinds=(TaskKind.COUNT,))]
+    ask(opened(clip_store, temperature=0.2), requests)
+    assert seen[0].schema is not None
+    kind = seen[0].schema["properties"]["tasks"]["items"]["properties"]["kind"]
+    assert kind["enum"] == ["count"]
+    assert (seen[0].temperature, seen[0].max_tokens) == (0.2, 1024)
+    solve = Request(scene=scene, task=scenes.make_task(scene))
+    ask(opened(clip_store, reply_form="think"), [solve])
+    assert seen[-1].schema is None, "no grammar for text in tags"
 
 
 def test_arguments_of_the_engine() -> None:
