@@ -43,7 +43,10 @@ def every(solve: Request, propose: Request) -> Sequence[tuple[Request, TeacherSe
     """A request of each purpose, and of each form that has a schema."""
     captions = (Caption(start_s=0.0, end_s=1.0, text="It rains."),)
     describe = propose.model_copy(update={"wanted": 0})
-    others = [(one, SETTINGS) for one in (propose, describe, Request(captions=captions))]
+    checked = Request(scene=propose.scene, statement="It rains.")
+    concluded = Request(task=solve.task, reasoning="It rains.")
+    plain = (propose, describe, Request(captions=captions), checked, concluded)
+    others = [(one, SETTINGS) for one in plain]
     return [(solve, SETTINGS), (solve, STEPS), *others]
 
 
@@ -123,7 +126,7 @@ def test_a_closer_look_may_be_asked_for_so_often_and_no_more(
 
 def test_the_version_holds_every_schema(every: Every) -> None:
     wired = [json.dumps(schema) for schema in schemas_version()]
-    assert len(set(wired)) == 6
+    assert len(set(wired)) == 8
     for request, settings in every:
         fields = list(schema_of(request, settings)["properties"])
         assert any(list(json.loads(text)["properties"]) == fields for text in wired)
