@@ -183,6 +183,7 @@ def test_a_cited_box_that_is_written_in_a_step_is_one_claim() -> None:
         ("It turns red for 3 seconds.", []),
         ("At 3.20 s it falls.", []),
         ("Frame 12 shows it.", []),
+        ("In frame 12 birds fly.", []),
         ("It blinks 3 times.", []),
         ("One of them leaves.", []),
         ("Option B says there are three cuts.", []),
