@@ -114,4 +114,6 @@ def _again(check: Check, attempt: Attempt, gold: Answer, thresholds: Thresholds)
     score = check.score
     if check.name.startswith("answer"):
         score = score_answer(attempt.rollout.answer_text, gold)
+    if score == check.score and check.threshold == getattr(thresholds, check.name):
+        return check
     return made_check(check.name, score, thresholds, check.detail)
