@@ -114,7 +114,10 @@ def decide(case: Case, settings: VerifySettings, *, examines: bool = False) -> C
 def _compared(attempt: Attempt, thresholds: Thresholds) -> Attempt:
     """The attempt with the checks that stand before the examination, by these thresholds."""
     checks = tuple(
-        made_check(check.name, check.score, thresholds, check.detail)
+        # Mostly the threshold is the one that it was made with.
+        check
+        if check.threshold == getattr(thresholds, check.name)
+        else made_check(check.name, check.score, thresholds, check.detail)
         for check in attempt.verdict.checks
         if check.name not in EXAMINED and check.name != NOT_EXAMINED
     )
