@@ -49,9 +49,9 @@ class Config(BaseModel):
     verify: VerifySettings = Field(default_factory=VerifySettings)
     verifier: TeacherSettings | None = Field(
         None,
-        description="the model that the verifier asks, if it shall be another than the teacher; the "
-        "fields are those of `teacher`, with the same defaults (`samples` and `tool_calls` are not "
-        "used). Set `kind` and `model`, as in `--set verifier.kind=openai`; null = the teacher "
+        description="the model that the verifier asks, if it shall be another than the teacher; "
+        "its fields are those of `teacher`, with the same defaults (`samples` and `tool_calls` are "
+        "not used). Set `kind` and `model`, as in `--set verifier.kind=openai`; null = the teacher "
         "itself.",
     )
     publish: PublishSettings = Field(default_factory=PublishSettings)

@@ -226,7 +226,7 @@ def test_it_waits_for_nobody(out: Path, capsys: Capture) -> None:
         ("verify.conditions=[full]", "verify.conditions: was"),
         ("verify.repair_rounds=0", "verify.repair_rounds: was 1 in this run, now 0"),
         ("verifier.model=other", "verifier.kind: was not set in this run"),
-        ("shots.max_clip_s=3", "shots.max_clip_s: was 10.0 in this run, now 3.0"),
+        ("shots.max_clip_s=8", "shots.max_clip_s: was 10.0 in this run, now 8.0"),
         ("verify.thresholds.nonsense=1", "there is no such field"),
         ("verify.thresholds.answer=2", "verify.thresholds.answer"),
         ("seed=1", "seed: was 0 in this run, now 1"),
@@ -340,7 +340,7 @@ def test_thresholds_of_the_examination_decide(examined: Path, capsys: Capture) -
     table_of_half = case.examination.model_copy(update={"rows": half})
     replace_case(examined, case.model_copy(update={"examination": table_of_half}))
     accepted = len(case.accepted)
-    written(examined, "sufficient=0.3")
+    written(examined, "sufficient=0.2")
     assert funnel(examined)["examine"]["out"] == accepted
     told = changes(examined, capsys, "sufficient=0.9")
     assert told["checks"]["sufficient"]["now_fail"] == {"number": accepted, "tasks": [case.task.id]}
