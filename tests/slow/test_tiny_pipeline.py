@@ -128,8 +128,8 @@ def test_the_same_model_as_a_server(demo: Path, server: str, tmp_path: Path) -> 
         "teacher.max_tokens": 512, "teacher.samples": 2, "verify.samples": 2,
         "verify.repair_rounds": 0, "features.model": "none", "select.min_brightness": 0,
         "select.max_frozen_share": 1, "select.max_underexposed_share": 1, "select.min_sharpness": 0,
-        "describe.levels": "clip", "verify.claims": False, "verify.conclusions": 0,
-        "verify.condition_samples": 1,
+        "describe.levels": "clip", "verify.conditions": "[]", "verify.claims": False,
+        "verify.conclusions": 0,
     }  # fmt: skip
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     run(*arguments, "--out", str(tmp_path), "--limit", "6", *sets)
