@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
-from pipeline_helpers import call, run_here, sha256_of_files
+from pipeline_helpers import UNEXAMINED, call, run_here, sha256_of_files
 from rich.console import Console
 from served_run import CAMERAS, HOSTILE, RIDDEN, answer, purpose_of, run_served, settings
 
@@ -43,13 +43,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ChatServe
         patch.setenv("NO_PROXY", "127.0.0.1")
         server = ChatServer(answer).start()
         out = tmp_path_factory.mktemp("served") / "out"
-        assert run_served(server, out) == 0
+        assert run_served(server, out, *UNEXAMINED) == 0
         yield server, out
         server.stop()
 
 
 def config_of(server: ChatServer, *more: str) -> Config:
-    given = (*settings(server), *more)
+    given = (*settings(server), *UNEXAMINED, *more)
     return load_config(None, [one for one in given if one != "--set"])
 
 
