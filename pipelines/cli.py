@@ -1,4 +1,4 @@
-"""The command line: run, verify, check, inspect, prompt, doctor."""
+"""The command line: run, verify, check, export, inspect, prompt, doctor."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -107,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("folder", metavar="DIR", help="output folder of a run, or the dataset in it")
     check.set_defaults(command=_check)
 
+    _add_export_command(commands)
+
     inspect = commands.add_parser(
         "inspect",
         help="the whole chain of one video, clip, task or sample",
@@ -160,6 +163,20 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--out", default=".", metavar="DIR", help="folder whose disk is looked at")
     doctor.set_defaults(command=_doctor)
     return parser
+
+
+def _add_export_command(commands: Any) -> None:
+    from pipelines.export import add_export
+
+    export = commands.add_parser(
+        "export",
+        help="the dataset in the form that a trainer takes",
+        description="Write a finished dataset with its media in the form that a trainer takes, "
+        "with a README that holds the command to start on it.",
+        allow_abbrev=False,
+    )
+    add_export(export)
+    export.set_defaults(command=_export)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -312,6 +329,12 @@ def _check(options: argparse.Namespace, _: list[str]) -> int:
         return _say(f"{len(faults)} faults in {dataset}", EXIT_FAILED)
     print(f"{dataset}: whole and true")
     return EXIT_OK
+
+
+def _export(options: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.export import export
+
+    return export(options, Console())
 
 
 def _inspect(options: argparse.Namespace, _: list[str]) -> int:
