@@ -6,6 +6,7 @@ Rows hold no null: trainers test for the presence of keys, and Arrow fills nulls
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,9 @@ from transforms.publish.exports.entries import Entry
 from transforms.publish.files import COPY_BYTES
 
 ROWS_IN_GROUP = 1_024
+
+_ODD_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+"""JSON may hold them as they are, but readers that use `splitlines` end a row there."""
 
 
 class Rows(Protocol):
@@ -84,7 +88,10 @@ class ParquetRows:
 def json_text(row: Mapping[str, Any]) -> str:
     """A row as JSON on one line. Raises ValueError on NaN and null."""
     refuse_nulls(row)
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return _ODD_LINE_ENDS.sub(
+        lambda match: f"\\u{ord(match[0]):04x}",
+        json.dumps(row, ensure_ascii=False, allow_nan=False),
+    )
 
 
 def refuse_nulls(value: Any, path: str = "row") -> None:
