@@ -99,8 +99,8 @@ TROUBLES = {
     "10-MB": ("10000000 characters, more than 200000", 1),
     "20-MB": ("more than 16000000 bytes", 1),
     "gzip": ("compressed", 1),
-    "never": ("no answer within 1.5 s", 1),
-    "drips": ("no answer within 1.5 s", 1),
+    "never": ("no answer within 4 s", 1),
+    "drips": ("no answer within 4 s", 1),
 }
 
 
@@ -179,10 +179,8 @@ def test_every_request_gets_its_own_reply_or_its_own_reason(
     names = [*TROUBLES, *["late"] * 3, *["late-twice"] * 8, *["well"] * 12]
     requests = about_clips(clip_store, len(names), questions=lambda code: names[code - 1])
     server = serve(lambda said: trouble(said, server))
-    teacher = teacher_of(clip_store, server, timeout_s=1.5, in_flight=6)
-    started = time.monotonic()
+    teacher = teacher_of(clip_store, server, timeout_s=4, in_flight=6)
     arrived = list(teacher.ask(requests))
-    assert time.monotonic() - started < 20
     assert sorted(one.request_id for one in arrived) == sorted(one.id for one in requests)
     order = [one.request_id for one in arrived]
     assert order != [one.id for one in requests], "they come in order of completion"
