@@ -14,7 +14,7 @@ from schemas.sample import SampleMedia
 
 # The demuxer is named, so that a playlist called .mp4 is not followed, and no protocol is allowed,
 # so that no reference inside the file opens another one.
-_OPEN_OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0"}
+OPEN_OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MediaFacts:
 def media_facts(file: IO[bytes] | io.RawIOBase) -> MediaFacts:
     """Read an mp4's streams and packets. Raises ValueError when it is none or has no video."""
     try:
-        with av.open(file, mode="r", format="mp4", options=_OPEN_OPTIONS) as container:
+        with av.open(file, mode="r", format="mp4", options=OPEN_OPTIONS) as container:
             if not container.streams.video:
                 raise ValueError("it has no video stream")
             stream = container.streams.video[0]

@@ -8,10 +8,18 @@ from pathlib import Path
 from transforms.publish.exports.base import Exporter, ExportSettings, Report
 from transforms.publish.exports.entries import read_entries
 from transforms.publish.exports.llama_factory import LlamaFactory
+from transforms.publish.exports.ms_swift import MsSwift
+from transforms.publish.exports.openrlhf import OpenRlhf
+from transforms.publish.exports.trl import Trl
 from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
 from transforms.publish.manifest import REWARDS_FILE
 
-FORMATS: tuple[type[Exporter], ...] = (LlamaFactory,)
+FORMATS: tuple[type[Exporter], ...] = (
+    LlamaFactory,
+    MsSwift,
+    OpenRlhf,
+    Trl,
+)
 NAMES = tuple(one.name for one in FORMATS)
 
 

@@ -11,7 +11,7 @@ from transforms.publish.exports.entries import Entry
 
 PLACEHOLDER = re.compile(
     r"<\s*/?\s*(video|image|audio|img|frame|image_soft_token)s?\s*/?\s*>"
-    r"|<\|[a-z0-9_]+\|>|<(IMG_CONTEXT|VIDEO_CONTEXT)>",
+    r"|<\|[a-z0-9_]+\|>|<(IMG_CONTEXT|VIDEO_CONTEXT|bbox|ref-object|cot-process|start-image)>",
     re.IGNORECASE,
 )
 """What any of the trainers, or a chat template, would read as a medium or as a turn's end."""

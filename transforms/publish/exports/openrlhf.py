@@ -1,0 +1,73 @@
+"""OpenRLHF: rows for reinforcement learning, with `<image>` in the text; frames, no video.
+
+Read in 0.11.2: only `train_ppo_ray` carries pictures (column `images`, paths from the folder that
+it is started in); the SFT and DPO trainers see text alone, so replies and pairs are no data there.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from schemas.rewards import make_label
+from schemas.sample import Split
+from transforms.publish.exports.base import Exporter, Readme
+from transforms.publish.exports.entries import Entry
+from transforms.publish.exports.frames import PLACEHOLDERS, Frame, FrameFolder, parts_of
+from transforms.publish.exports.sampling import sampling_keys
+from transforms.publish.exports.turns import conversation
+
+IMAGE = "<image>"
+
+
+class OpenRlhf(Exporter):
+    """Files by partition."""
+
+    name = "openrlhf"
+    splits: ClassVar[tuple[Split, ...]] = ("rl",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._frames = FrameFolder(self.media, self.settings)
+
+    def add(self, entry: Entry) -> None:
+        sample = entry.sample
+        if sampling_keys(sample.sampling):
+            self.lose("its own way to sample frames: they are pictures already, see --fps")
+        try:
+            label = make_label(sample.model_dump(mode="json"))
+        except ValueError:
+            self.lose("left out: no function of rewards.py grades it")
+            return
+        messages, paths = list[dict[str, str]](), list[str]()
+        for turn in conversation(entry, PLACEHOLDERS, system=self.settings.system).prompt:
+            parts = list(parts_of(turn, entry, self._frames))
+            texts = [IMAGE if isinstance(part, Frame) else part for part in parts]
+            messages.append({"role": turn.role, "content": "\n".join(texts)})
+            paths += [part.path for part in parts if isinstance(part, Frame)]
+        row = {
+            "id": sample.id,
+            "datasource": sample.data_source,
+            "kind": sample.answer.kind.value,
+            "prompt": messages,
+            "label": label,
+            "images": paths,
+        }
+        self.files.add(f"rl-{entry.partition}.jsonl", row)
+
+    def readme(self) -> Readme:
+        name = self.first_file("rl-train")
+        command = (
+            f"python -m openrlhf.cli.train_ppo_ray --data.prompt_dataset {name} "
+            "--data.input_key prompt --data.label_key label --data.apply_chat_template "
+            f"--data.image_key images --data.max_images_per_prompt {self.settings.max_frames} "
+            "--data.max_len 32768 --rollout.max_new_tokens 1024 --rollout.n_samples_per_prompt 8 "
+            "--algo.advantage.estimator group_norm --reward.remote_url rewards.py "
+            "--actor.model_name_or_path Qwen/Qwen3.5-2B --actor.freeze_visual_encoder "
+            "--actor.num_gpus_per_node 8 --ref.num_gpus_per_node 8 --vllm.num_engines 8 "
+            "--train.colocate_all --vllm.enable_sleep --ds.enable_sleep"
+        )
+        return Readme(
+            install='pip install "openrlhf[vllm]==0.11.2"',
+            commands=(command,) if name else (),
+            reward="`reward_func` of rewards.py in this folder reads the column `label`",
+        )
