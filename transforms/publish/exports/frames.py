@@ -17,6 +17,7 @@ from transforms.publish.exports.base import ExportSettings
 from transforms.publish.exports.dialects import SECONDS
 from transforms.publish.exports.entries import Entry
 from transforms.publish.exports.files import MediaFolder
+from transforms.publish.exports.sampling import sampling_keys
 from transforms.publish.exports.turns import Turn
 
 JPEG_QUALITY = 90
@@ -88,6 +89,18 @@ def parts_of(turn: Turn, entry: Entry, folder: FrameFolder) -> Iterator[str | Fr
         said = text.removesuffix("\n") if number < len(texts) - 1 else text
         if said:
             yield said
+
+
+def frame_losses(entry: Entry, settings: ExportSettings) -> Iterator[str]:
+    """What pictures can't carry of a video, for the README."""
+    yield (
+        f"what lies between its frames: of the clip {settings.fps:g} a second are there as "
+        f"pictures, {settings.max_frames} at most"
+    )
+    if entry.clip.has_audio:
+        yield "its sound"
+    if sampling_keys(entry.sample.sampling):
+        yield "its own way to sample frames, which are pictures already"
 
 
 def spread(times_s: Sequence[float], fps: float, most: int) -> list[float]:

@@ -12,8 +12,13 @@ from schemas.rewards import make_label
 from schemas.sample import Split
 from transforms.publish.exports.base import Exporter, Readme
 from transforms.publish.exports.entries import Entry
-from transforms.publish.exports.frames import PLACEHOLDERS, Frame, FrameFolder, parts_of
-from transforms.publish.exports.sampling import sampling_keys
+from transforms.publish.exports.frames import (
+    PLACEHOLDERS,
+    Frame,
+    FrameFolder,
+    frame_losses,
+    parts_of,
+)
 from transforms.publish.exports.turns import conversation
 
 IMAGE = "<image>"
@@ -31,8 +36,8 @@ class OpenRlhf(Exporter):
 
     def add(self, entry: Entry) -> None:
         sample = entry.sample
-        if sampling_keys(sample.sampling):
-            self.lose("its own way to sample frames: they are pictures already, see --fps")
+        for what in frame_losses(entry, self.settings):
+            self.lose(what)
         try:
             label = make_label(sample.model_dump(mode="json"))
         except ValueError:
@@ -62,7 +67,7 @@ class OpenRlhf(Exporter):
             f"--data.image_key images --data.max_images_per_prompt {self.settings.max_frames} "
             "--data.max_len 32768 --rollout.max_new_tokens 1024 --rollout.n_samples_per_prompt 8 "
             "--algo.advantage.estimator group_norm --reward.remote_url rewards.py "
-            "--actor.model_name_or_path Qwen/Qwen3.5-2B --actor.freeze_visual_encoder "
+            "--actor.model_name_or_path Qwen/Qwen3.5-4B --actor.freeze_visual_encoder "
             "--actor.num_gpus_per_node 8 --ref.num_gpus_per_node 8 --vllm.num_engines 8 "
             "--train.colocate_all --vllm.enable_sleep --ds.enable_sleep"
         )

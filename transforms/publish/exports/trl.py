@@ -15,8 +15,13 @@ from schemas.sample import Split
 from transforms.publish.exports.base import Exporter, Readme
 from transforms.publish.exports.entries import Entry
 from transforms.publish.exports.files import MediaFolder
-from transforms.publish.exports.frames import PLACEHOLDERS, Frame, FrameFolder, parts_of
-from transforms.publish.exports.sampling import sampling_keys
+from transforms.publish.exports.frames import (
+    PLACEHOLDERS,
+    Frame,
+    FrameFolder,
+    frame_losses,
+    parts_of,
+)
 from transforms.publish.exports.turns import Conversation, Turn, conversation
 
 ROWS_FILE = "metadata.jsonl"
@@ -45,8 +50,8 @@ class Trl(Exporter):
 
     def add(self, entry: Entry) -> None:
         talk = conversation(entry, PLACEHOLDERS, system=self.settings.system)
-        if sampling_keys(entry.sample.sampling):
-            self.lose("its own way to sample frames: they are pictures already, see --fps")
+        for what in frame_losses(entry, self.settings):
+            self.lose(what)
         if entry.sample.split == "sft":
             self._add_replies(entry, talk)
         elif talk.uses_tools:
