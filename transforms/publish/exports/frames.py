@@ -91,6 +91,13 @@ def parts_of(turn: Turn, entry: Entry, folder: FrameFolder) -> Iterator[str | Fr
             yield said
 
 
+def text_of(turn: Turn, entry: Entry, folder: FrameFolder) -> tuple[str, list[str]]:
+    """A turn as one text with `<image>` for each frame, and the paths of these."""
+    parts = list(parts_of(turn, entry, folder))
+    texts = ["<image>" if isinstance(part, Frame) else part for part in parts]
+    return "\n".join(texts), [part.path for part in parts if isinstance(part, Frame)]
+
+
 def frame_losses(entry: Entry, settings: ExportSettings) -> Iterator[str]:
     """What pictures can't carry of a video, for the README."""
     yield (

@@ -16,7 +16,7 @@ from schemas.sample import GroundedBox, Split
 from transforms.publish.exports.base import Exporter, Readme
 from transforms.publish.exports.dialects import NORM1
 from transforms.publish.exports.entries import Entry
-from transforms.publish.exports.frames import PLACEHOLDERS, Frame, FrameFolder, parts_of
+from transforms.publish.exports.frames import PLACEHOLDERS, FrameFolder, text_of
 from transforms.publish.exports.sampling import sampling_keys
 from transforms.publish.exports.turns import Conversation, Turn, conversation, harmless
 from transforms.publish.files import write_text
@@ -94,7 +94,7 @@ class MsSwift(Exporter):
             for split in self.splits
         }
         return Readme(
-            install="pip install ms-swift==4.6.0 qwen-vl-utils torchvision av",
+            install="pip install ms-swift==4.6.0 qwen-vl-utils[decord]",
             commands=tuple(
                 f"{_COMMANDS[split]} --dataset {' '.join(names)} --output_dir out-{split}"
                 for split, names in files.items()
@@ -111,10 +111,8 @@ class MsSwift(Exporter):
         for turn in turns:
             message = _message(turn)
             if any(one.kind == "frames" for one in turn.media):
-                parts = list(parts_of(turn, entry, self._frames))
-                paths += [part.path for part in parts if isinstance(part, Frame)]
-                texts = ["<image>" if isinstance(part, Frame) else part for part in parts]
-                message["content"] = "\n".join(texts)
+                message["content"], shown = text_of(turn, entry, self._frames)
+                paths += shown
             messages.append(message | {"loss": turn.role == "assistant" and turn.loss != 0})
         return {"messages": messages} | ({"images": paths} if paths else {})
 

@@ -14,14 +14,11 @@ from transforms.publish.exports.base import Exporter, Readme
 from transforms.publish.exports.entries import Entry
 from transforms.publish.exports.frames import (
     PLACEHOLDERS,
-    Frame,
     FrameFolder,
     frame_losses,
-    parts_of,
+    text_of,
 )
 from transforms.publish.exports.turns import conversation
-
-IMAGE = "<image>"
 
 
 class OpenRlhf(Exporter):
@@ -36,19 +33,18 @@ class OpenRlhf(Exporter):
 
     def add(self, entry: Entry) -> None:
         sample = entry.sample
-        for what in frame_losses(entry, self.settings):
-            self.lose(what)
         try:
             label = make_label(sample.model_dump(mode="json"))
         except ValueError:
             self.lose("left out: no function of rewards.py grades it")
             return
+        for what in frame_losses(entry, self.settings):
+            self.lose(what)
         messages, paths = list[dict[str, str]](), list[str]()
         for turn in conversation(entry, PLACEHOLDERS, system=self.settings.system).prompt:
-            parts = list(parts_of(turn, entry, self._frames))
-            texts = [IMAGE if isinstance(part, Frame) else part for part in parts]
-            messages.append({"role": turn.role, "content": "\n".join(texts)})
-            paths += [part.path for part in parts if isinstance(part, Frame)]
+            text, shown = text_of(turn, entry, self._frames)
+            messages.append({"role": turn.role, "content": text})
+            paths += shown
         row = {
             "id": sample.id,
             "datasource": sample.data_source,

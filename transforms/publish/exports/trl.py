@@ -50,17 +50,19 @@ class Trl(Exporter):
 
     def add(self, entry: Entry) -> None:
         talk = conversation(entry, PLACEHOLDERS, system=self.settings.system)
-        for what in frame_losses(entry, self.settings):
-            self.lose(what)
         if entry.sample.split == "sft":
             self._add_replies(entry, talk)
         elif talk.uses_tools:
             self.lose("left out: a reply that looks at parts of the clip, in a pair")
+            return
         elif entry.sample.split == "preference":
             pair = {"chosen": talk.reply[-1], "rejected": talk.rejected[-1]}
             self._add(entry, talk.prompt, {name: [_said(turn)] for name, turn in pair.items()})
-        else:
-            self._add_task(entry, talk)
+        elif not self._add_task(entry, talk):
+            self.lose("left out: no function of rewards.py grades it")
+            return
+        for what in frame_losses(entry, self.settings):
+            self.lose(what)
 
     def readme(self) -> Readme:
         stages = {"sft": "sft", "preference": "dpo", "rl": "grpo"}
@@ -83,15 +85,16 @@ class Trl(Exporter):
             if turn.role == "assistant" and turn.loss != 0:
                 self._add(entry, talk.turns[:number], {"completion": [_said(turn)]})
 
-    def _add_task(self, entry: Entry, talk: Conversation) -> None:
+    def _add_task(self, entry: Entry, talk: Conversation) -> bool:
+        """Add a row to learn from by reward; False if nothing can grade it."""
         sample = entry.sample
         try:
             label = make_label(sample.model_dump(mode="json"))
         except ValueError:
-            self.lose("left out: no function of rewards.py grades it")
-            return
+            return False
         facts = {"solution": label, "kind": sample.answer.kind.value}
         self._add(entry, talk.prompt, {**facts, "data_source": sample.data_source})
+        return True
 
     def _add(self, entry: Entry, prompt: Sequence[Turn], more: dict[str, Any]) -> None:
         name = f"{entry.sample.split}/{entry.partition}"
@@ -110,7 +113,7 @@ def _message(turn: Turn, parts: Sequence[str | Frame]) -> Message:
     content = [_part(part) for part in parts]
     if turn.role == "tool":
         # As the chat templates write what a tool gave back; pictures of the role itself are lost.
-        content = [_part("<tool_response>"), *content, _part("</tool_response>")]
+        content = [_part("<tool_response>\n"), *content, _part("\n</tool_response>")]
     return {"role": "user" if turn.role == "tool" else turn.role, "content": content}
 
 

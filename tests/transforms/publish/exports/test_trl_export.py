@@ -115,7 +115,7 @@ def test_a_look_is_a_row_of_its_own_and_its_frames_are_shown(
     ]  # fmt: skip
     assert _text(answers["prompt"][2]) == call
     texts = [part["text"] for part in answers["prompt"][3]["content"]]
-    assert texts[0] == "<tool_response>" and texts[-1] == "</tool_response>"
+    assert texts[0] == "<tool_response>\n" and texts[-1] == "\n</tool_response>"
     assert [text for text in texts[1:-1] if text] == [f"{time_s:.2f} s:" for time_s in shown]
     assert len(answers["images_file_names"]) == len(asks["images_file_names"]) + len(shown)
     assert _text(answers["completion"][0]) == sample.messages[-1].parts[0].text
