@@ -6,12 +6,18 @@ import shutil
 from pathlib import Path
 
 from transforms.publish.exports.base import Exporter, ExportSettings, Report
+from transforms.publish.exports.easyr1 import EasyR1
 from transforms.publish.exports.entries import read_entries
 from transforms.publish.exports.llama_factory import LlamaFactory
+from transforms.publish.exports.verl import Verl
 from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
 from transforms.publish.manifest import REWARDS_FILE
 
-FORMATS: tuple[type[Exporter], ...] = (LlamaFactory,)
+FORMATS: tuple[type[Exporter], ...] = (
+    LlamaFactory,
+    Verl,
+    EasyR1,
+)
 NAMES = tuple(one.name for one in FORMATS)
 
 
