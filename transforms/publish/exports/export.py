@@ -10,6 +10,7 @@ from transforms.publish.exports.easyr1 import EasyR1
 from transforms.publish.exports.entries import read_entries
 from transforms.publish.exports.llama_factory import LlamaFactory
 from transforms.publish.exports.verl import Verl
+from transforms.publish.exports.video_r1 import VideoR1
 from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
 from transforms.publish.manifest import REWARDS_FILE
 
@@ -17,6 +18,7 @@ FORMATS: tuple[type[Exporter], ...] = (
     LlamaFactory,
     Verl,
     EasyR1,
+    VideoR1,
 )
 NAMES = tuple(one.name for one in FORMATS)
 
