@@ -8,7 +8,10 @@ from pathlib import Path
 from transforms.publish.exports.base import Exporter, ExportSettings, Report
 from transforms.publish.exports.easyr1 import EasyR1
 from transforms.publish.exports.entries import read_entries
+from transforms.publish.exports.internvl import InternVL
 from transforms.publish.exports.llama_factory import LlamaFactory
+from transforms.publish.exports.llava import Llava
+from transforms.publish.exports.qwen import Qwen
 from transforms.publish.exports.verl import Verl
 from transforms.publish.exports.video_r1 import VideoR1
 from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
@@ -19,6 +22,9 @@ FORMATS: tuple[type[Exporter], ...] = (
     Verl,
     EasyR1,
     VideoR1,
+    Qwen,
+    InternVL,
+    Llava,
 )
 NAMES = tuple(one.name for one in FORMATS)
 
