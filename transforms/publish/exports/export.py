@@ -6,11 +6,17 @@ import shutil
 from pathlib import Path
 
 from transforms.publish.exports.base import Exporter, ExportSettings, Report
+from transforms.publish.exports.easyr1 import EasyR1
 from transforms.publish.exports.entries import read_entries
+from transforms.publish.exports.internvl import InternVL
 from transforms.publish.exports.llama_factory import LlamaFactory
+from transforms.publish.exports.llava import Llava
 from transforms.publish.exports.ms_swift import MsSwift
 from transforms.publish.exports.openrlhf import OpenRlhf
+from transforms.publish.exports.qwen import Qwen
 from transforms.publish.exports.trl import Trl
+from transforms.publish.exports.verl import Verl
+from transforms.publish.exports.video_r1 import VideoR1
 from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
 from transforms.publish.manifest import REWARDS_FILE
 
@@ -19,6 +25,12 @@ FORMATS: tuple[type[Exporter], ...] = (
     MsSwift,
     OpenRlhf,
     Trl,
+    Verl,
+    EasyR1,
+    VideoR1,
+    Qwen,
+    InternVL,
+    Llava,
 )
 NAMES = tuple(one.name for one in FORMATS)
 
