@@ -31,6 +31,12 @@ class AboutSettings(BaseModel):
     )
     citation: str = Field("", description="how to cite it, best as BibTeX")
 
+    @field_validator("date_published", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        # YAML takes a day for a date.
+        return value.isoformat() if isinstance(value, date) else value
+
     @field_validator("date_published")
     @classmethod
     def _is_a_day(cls, value: str) -> str:

@@ -12,9 +12,11 @@ from typing import Any
 import mlcroissant
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from publish_helpers import CONFIG, Item, edit_manifest, make_funnel, make_sample, read_members
+from pydantic import ValidationError
 
-from transforms.publish.about import TITLE
+from transforms.publish.about import TITLE, AboutSettings
 from transforms.publish.card import CardFacts, card_entry
 from transforms.publish.check import check_dataset
 from transforms.publish.croissant import (
@@ -124,6 +126,28 @@ def test_all_that_a_publisher_can_say(items: list[Item]) -> None:
     assert metadata.date_published.date().isoformat() == "2026-11-29"
     assert (metadata.version, metadata.url) == ("1.2.0", "https://example.org/squares")
     assert metadata.cite_as == "Squares, 2026"
+
+
+def test_a_day_as_yaml_reads_it() -> None:
+    about = yaml.safe_load("{date_published: 2026-11-29, version: 1.2.0}")
+    found = AboutSettings.model_validate(about)
+    assert (found.date_published, found.version) == ("2026-11-29", "1.2.0")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"date_published": day} for day in ("20261129", "2026-02-30", "today")),
+        *({"version": one} for one in ("1", "1.0", "v1.0.0")),
+        *({"url": one} for one in ("example.org", "file:///etc", "https://a b")),
+        {"title": ""},
+        {"date": "2026-11-29"},
+    ],
+    ids=str,
+)
+def test_what_a_publisher_can_not_say(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        AboutSettings.model_validate(wrong)
 
 
 def test_it_says_what_was_counted(items: list[Item]) -> None:
