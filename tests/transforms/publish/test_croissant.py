@@ -174,6 +174,13 @@ def test_it_says_what_was_counted(items: list[Item]) -> None:
     assert 0 < with_sound < 17
 
 
+def test_spoken_words_are_counted(items: list[Item]) -> None:
+    heard = items[0].sample.model_copy(update={"extra_json": '{"lines":[{"text":"hello"}]}'})
+    value = rendered([Item(heard, "train", items[0].clip), items[1]])
+    said = "1 of 2 samples hold spoken words as text (subtitles or recognized speech)."
+    assert said in value["rai:personalSensitiveInformation"]
+
+
 def test_same_for_any_order(items: list[Item]) -> None:
     shuffled = list(items)
     random.Random(1).shuffle(shuffled)
