@@ -1,4 +1,4 @@
-"""The command line: run, verify, check, export, inspect, prompt, doctor."""
+"""The command line: run, verify, check, export, publish, inspect, prompt, doctor."""
 
 from __future__ import annotations
 
@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     _add_export_command(commands)
+    _add_publish_command(commands)
 
     inspect = commands.add_parser(
         "inspect",
@@ -177,6 +178,31 @@ def _add_export_command(commands: Any) -> None:
     )
     add_export(export)
     export.set_defaults(command=_export)
+
+
+def _add_publish_command(commands: Any) -> None:
+    publish = commands.add_parser(
+        "publish",
+        help="upload the dataset to the Hugging Face hub",
+        description="Check a dataset and upload it to the hub, private unless --public is given. "
+        "Only what its manifest lists goes up. Run it again to go on after a break. HF_TOKEN or "
+        "`hf auth login` give the token, HF_ENDPOINT another hub.",
+        allow_abbrev=False,
+    )
+    publish.add_argument(
+        "folder", metavar="DIR", help="output folder of a run, or the dataset in it"
+    )
+    publish.add_argument("repo", metavar="REPO", help="the dataset's name on the hub: owner/name")
+    publish.add_argument("--public", action="store_true", help="for everybody to see")
+    publish.add_argument(
+        "--dry-run", action="store_true", help="send nothing, ask nobody; say what would go up"
+    )
+    publish.add_argument(
+        "--allow-unlicensed",
+        action="store_true",
+        help="with --public: also where no licence was stated for a source",
+    )
+    publish.set_defaults(command=_publish)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -335,6 +361,29 @@ def _export(options: argparse.Namespace, _: list[str]) -> int:
     from pipelines.export import export
 
     return export(options, Console())
+
+
+def _publish(options: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.hub import HubError
+    from pipelines.publish import NoSuchError, RefusedError, publish
+    from transforms.publish.exports.entries import BadDatasetError
+
+    try:
+        publish(
+            Path(options.folder),
+            options.repo,
+            public=options.public,
+            allow_unlicensed=options.allow_unlicensed,
+            dry_run=options.dry_run,
+            console=Console(),
+        )
+    except NoSuchError as error:
+        return _say(error, EXIT_ASKED_WRONGLY)
+    except (RefusedError, BadDatasetError, HubError, OSError) as error:
+        return _say(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on where it was", EXIT_FAILED)
+    return EXIT_OK
 
 
 def _inspect(options: argparse.Namespace, _: list[str]) -> int:

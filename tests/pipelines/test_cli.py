@@ -79,6 +79,7 @@ def test_no_arguments_shows_the_help(capsys: Capture) -> None:
         ("prompt", ["--purpose", "--html", "prompt.html", "--copy", "--config", "--set"]),
         ("check", ["DIR", "exit code 1"]),
         ("inspect", ["ID", "--picture"]),
+        ("publish", ["DIR", "REPO", "--public", "--dry-run", "--allow-unlicensed", "HF_TOKEN"]),
         ("doctor", ["--out"]),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -16,6 +18,7 @@ from markupsafe import Markup
 from pydantic import Field
 
 from schemas.base import SCHEMA_VERSION, Record
+from schemas.conditions import Conditions
 from schemas.sample import SPLITS, Sample, Split
 from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, TaskKind
 from transforms.publish.features import dataset_features
@@ -43,6 +46,23 @@ MEANINGS: dict[Split, str] = {
 }
 """What a sample of each split is."""
 
+LIMITS = (
+    "A check proves what it measures, nothing more: read the checks of a sample before relying on "
+    "it.",
+    "Videos of the same scene from different files may stand on both sides of train and validation "
+    "where they differ more than the near-duplicate threshold.",
+    "No face, voice or name was removed; the sources decide what personal data the clips hold.",
+    "Licences are as the input stated them; they were not verified.",
+)
+"""What holds of every dataset."""
+
+DECIDING = ("input", "shots", "select", "verify")
+"""Sections of the configuration whose settings turn things down."""
+
+NOT_STATED = "not stated"
+MAX_SOURCES = 1000
+"""Sources that card and croissant.json name one by one; each sample names its own."""
+
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
 _LARGEST_SIZE = "n>1M"
 
@@ -65,6 +85,11 @@ class CardEntry(Record):
     """Whether it is exact by construction, so that no rollout had to be checked."""
     prompt_sha256: str
     duration_s: float
+    has_audio: bool
+    has_lines: bool
+    """Whether it holds what is spoken, as text."""
+    asked_again: bool
+    """Whether a model was asked again under changed evidence."""
 
 
 class CardFacts(Record):
@@ -100,11 +125,16 @@ def card_entry(sample: Sample, partition: Partition) -> CardEntry:
         unchecked=not sample.verdict.checks,
         prompt_sha256=sample.provenance.prompt_sha256,
         duration_s=media.duration_s,
+        has_audio=media.has_audio,
+        has_lines="lines" in json.loads(sample.extra_json),
+        asked_again=bool(Conditions.from_json(sample.verdict.conditions_json).model),
     )
 
 
 @dataclass
-class _Counts:
+class Counts:
+    """What the samples are, counted; the same for any order of them."""
+
     samples: Counter[tuple[str, str]] = field(default_factory=Counter)
     kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
     letters: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -113,11 +143,15 @@ class _Counts:
     teachers: Counter[str] = field(default_factory=Counter)
     verifiers: Counter[str] = field(default_factory=Counter)
     prompt_hashes: Counter[str] = field(default_factory=Counter)
+    durations_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     truncated: int = 0
     unchecked: int = 0
+    with_sound: int = 0
+    with_lines: int = 0
+    asked_again: int = 0
 
     def add(self, entry: CardEntry) -> None:
-        license_name = entry.license or "not stated"
+        license_name = entry.license or NOT_STATED
         self.samples[entry.split, entry.partition] += 1
         self.kinds[entry.split, entry.kind.value] += 1
         if entry.letter:
@@ -132,16 +166,55 @@ class _Counts:
         self.prompt_hashes[entry.prompt_sha256] += 1
         self.truncated += entry.source_truncated
         self.unchecked += entry.unchecked
+        self.with_sound += entry.has_audio
+        self.with_lines += entry.has_lines
+        self.asked_again += entry.asked_again
+        self.durations_s[entry.split].append(entry.duration_s)
+
+    @property
+    def total(self) -> int:
+        return sum(self.samples.values())
+
+    @property
+    def splits(self) -> list[Split]:
+        """Those with samples, in order."""
+        filled = {split for (split, _), count in self.samples.items() if count}
+        return [split for split in SPLITS if split in filled]
+
+    def minutes(self, split: Split) -> float:
+        # Summed in sorted order: floating point sums depend on it.
+        return sum(sorted(self.durations_s[split])) / 60
+
+    @property
+    def prompts(self) -> int:
+        """How many different prompts the samples come from."""
+        return len([one for one in self.prompt_hashes if one])
+
+
+def count(entries: Iterable[CardEntry]) -> Counts:
+    counts = Counts()
+    for entry in entries:
+        counts.add(entry)
+    return counts
+
+
+def largest_sources(counts: Counts) -> list[tuple[tuple[str, str], int]]:
+    """((source, licence), samples) of the sources with the most samples, at most MAX_SOURCES, in
+    the order of their names."""
+    ranked = sorted(counts.sources.items(), key=lambda row: (-row[1], row[0]))
+    return sorted(ranked[:MAX_SOURCES])
+
+
+def template_hashes(prompts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(name, SHA-256 of the text) of each prompt template."""
+    hashed = {one: hashlib.sha256(text.encode()).hexdigest() for one, text in prompts.items()}
+    return sorted(hashed.items())
 
 
 def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
     """The text of README.md; the same for any order of the entries."""
-    counts = _Counts()
-    seconds: dict[str, list[float]] = {split: [] for split in SPLITS}
-    for entry in entries:
-        counts.add(entry)
-        seconds[entry.split].append(entry.duration_s)
-    splits = [split for split in SPLITS if any(counts.samples[split, one] for one in PARTITIONS)]
+    counts = count(entries)
+    splits = counts.splits
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -162,21 +235,26 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         constructed=counts.unchecked,
         splits=splits,
         meanings=MEANINGS,
-        # Summed in sorted order: floating point sums depend on it.
-        minutes={split: sum(sorted(seconds[split])) / 60 for split in splits},
+        minutes={split: counts.minutes(split) for split in splits},
         kinds=sorted(counts.kinds.items()),
-        letters=_shares(counts.letters),
-        sources=sorted(counts.sources.items()),
+        letters=letter_shares(counts),
+        licenses=_license_rows(counts),
+        sources=largest_sources(counts),
+        more_sources=len(counts.sources) - len(largest_sources(counts)),
         teachers=sorted(counts.teachers.items()),
         verifiers=sorted(counts.verifiers.items()),
-        prompt_hashes=sorted(one for one in counts.prompt_hashes if one),
-        thresholds=_thresholds(facts.config),
+        prompts=counts.prompts,
+        templates=template_hashes(facts.prompts),
+        limits=[Markup(one) for one in LIMITS],  # noqa: S704 - our own words
+        thresholds=settings_rows(facts.config, DECIDING),
         fenced=fenced,
         config_yaml=_yaml(facts.config),
     )
 
 
-def _shares(letters: Counter[tuple[str, str]]) -> list[tuple[str, str, int, float]]:
+def letter_shares(counts: Counts) -> list[tuple[str, str, int, float]]:
+    """(split, letter, how often it is the right one, percent of the split's) of choices."""
+    letters = counts.letters
     totals: Counter[str] = Counter()
     for (split, _), count in letters.items():
         totals[split] += count
@@ -186,8 +264,17 @@ def _shares(letters: Counter[tuple[str, str]]) -> list[tuple[str, str, int, floa
     ]
 
 
-def _thresholds(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What decides, and at which value: the settings of the sections that turn things down."""
+def _license_rows(counts: Counts) -> list[tuple[str, int, int]]:
+    """(licence, sources, samples)."""
+    sources = Counter(name for _, name in counts.sources)
+    samples: Counter[str] = Counter()
+    for (_, name), number in counts.sources.items():
+        samples[name] += number
+    return [(name, sources[name], samples[name]) for name in sorted(sources)]
+
+
+def settings_rows(config: Mapping[str, Any], sections: Sequence[str]) -> list[tuple[str, Any]]:
+    """(dotted name, value) of all settings of some sections."""
     rows: list[tuple[str, Any]] = []
 
     def walk(path: str, value: Any) -> None:
@@ -197,13 +284,13 @@ def _thresholds(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
         else:
             rows.append((path, value))
 
-    for section in ("input", "shots", "select", "verify"):
+    for section in sections:
         walk(section, config.get(section, {}))
     return rows
 
 
-def _front_matter(facts: CardFacts, counts: _Counts, splits: Sequence[Split]) -> dict[str, Any]:
-    total = sum(counts.samples.values())
+def _front_matter(facts: CardFacts, counts: Counts, splits: Sequence[Split]) -> dict[str, Any]:
+    total = counts.total
     # Without the entry `default`, load_dataset(DIR) with no name would refuse several configs.
     configs: list[dict[str, Any]] = [
         {

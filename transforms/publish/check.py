@@ -21,6 +21,7 @@ from schemas import rewards
 from schemas.base import SCHEMA_VERSION
 from schemas.rejection import Stage
 from schemas.sample import SPLITS
+from transforms.publish.check_croissant import croissant_faults
 from transforms.publish.check_shards import Checked, Fault, file_faults, shard_faults
 from transforms.publish.files import PARTIAL_SUFFIX
 from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
@@ -62,6 +63,7 @@ def _check(folder: Path) -> Iterator[Fault]:
     )
     yield from _manifest_faults(manifest)
     yield from _file_faults(folder, manifest)
+    yield from croissant_faults(folder, manifest)
     yield from _index_faults(dataset)
     yield from _rejected_faults(folder, manifest)
     yield from _shard_list_faults(folder, manifest.shards)

@@ -11,11 +11,14 @@ import schemas.rewards
 from schemas.base import SCHEMA_VERSION
 from schemas.rejection import OPTIONAL, Rejection, Stage
 from schemas.usage import Usage
+from transforms.publish.about import about_of
 from transforms.publish.card import CardEntry, CardFacts, render_card
+from transforms.publish.croissant import DESCRIBED, WrittenFile, render_croissant
 from transforms.publish.files import write_bytes, write_text
 from transforms.publish.index import IndexEntry, index_table, rejected_table, write_parquet
 from transforms.publish.manifest import (
     CARD_FILE,
+    CROISSANT_FILE,
     INDEX_FILE,
     MANIFEST_FILE,
     REJECTED_FILE,
@@ -28,8 +31,6 @@ from transforms.publish.manifest import (
     portable_config,
 )
 from transforms.publish.shards import ShardInfo
-
-TITLE = "Video reasoning data made with proofreel"
 
 
 class ConservationError(Exception):
@@ -92,7 +93,7 @@ def finish_dataset(
     entries = tuple(ShardEntry(**shard.model_dump(exclude={"entries"})) for shard in written)
     config = portable_config(facts.config)
     card = CardFacts(
-        title=TITLE,
+        title=about_of(config).title,
         proofreel_version=facts.proofreel_version,
         config=config,
         versions=facts.versions,
@@ -102,12 +103,19 @@ def finish_dataset(
         notes=facts.notes,
     )
     rewards = Path(schemas.rewards.__file__).read_bytes()
+    # Both count them.
+    card_entries = list(card_entries)
     files = {
         INDEX_FILE: write_parquet(index_table(index_entries, written), folder / INDEX_FILE),
         REJECTED_FILE: write_parquet(rejected_table(rejections), folder / REJECTED_FILE),
         CARD_FILE: write_text(folder / CARD_FILE, render_card(card, card_entries)),
         REWARDS_FILE: write_bytes(folder / REWARDS_FILE, rewards),
     }
+    described = {
+        name: WrittenFile(files[name], (folder / name).stat().st_size) for name in DESCRIBED
+    }
+    croissant = render_croissant(card, card_entries, described)
+    files[CROISSANT_FILE] = write_text(folder / CROISSANT_FILE, croissant)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         proofreel_version=facts.proofreel_version,

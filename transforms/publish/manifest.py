@@ -18,7 +18,8 @@ INDEX_FILE = "index.parquet"
 REJECTED_FILE = "rejected.parquet"
 CARD_FILE = "README.md"
 REWARDS_FILE = "rewards.py"
-FILES = (INDEX_FILE, REJECTED_FILE, CARD_FILE, REWARDS_FILE)
+CROISSANT_FILE = "croissant.json"
+FILES = (INDEX_FILE, REJECTED_FILE, CARD_FILE, REWARDS_FILE, CROISSANT_FILE)
 """The files beside the shards; the manifest knows the hash of each."""
 
 _SAME_THING: Mapping[str, str] = {"input": "video"}

@@ -14,6 +14,7 @@ from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejected
 from schemas.sample import Split
 from schemas.task import SPAN_KINDS, Origin
+from transforms.publish.about import AboutSettings
 from transforms.publish.examined import is_guessed, scores_of
 from transforms.publish.pairs import PROCESS_CHECKS, best_pair, failed_checks, is_about_answer
 from transforms.publish.planning import Partition
@@ -35,6 +36,7 @@ class PublishSettings(BaseModel):
     validation_share: float = Field(
         0.02, ge=0.0, lt=1.0, description="share of source videos kept for validation"
     )
+    about: AboutSettings = Field(default_factory=AboutSettings)
 
 
 @dataclass(frozen=True)

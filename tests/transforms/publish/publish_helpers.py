@@ -39,10 +39,12 @@ from schemas.sample import (
 from schemas.task import Answer, AnswerBox, TaskKind
 from schemas.view import Condition
 from transforms.publish.card import CardFacts, card_entry, render_card
+from transforms.publish.croissant import DESCRIBED, WrittenFile, render_croissant
 from transforms.publish.files import write_bytes, write_text
 from transforms.publish.index import index_entry, index_table, rejected_table, write_parquet
 from transforms.publish.manifest import (
     CARD_FILE,
+    CROISSANT_FILE,
     INDEX_FILE,
     MANIFEST_FILE,
     REJECTED_FILE,
@@ -325,13 +327,19 @@ def build_dataset(folder: Path, items: Sequence[Item], *, shard_bytes: int = 60_
         prompts={"answer": "Look at the frames.\n```\nAnswer.\n```"},
         notes=("random weights were used",),
     )
-    card = render_card(facts, [card_entry(item.sample, item.partition) for item in items])
+    counted = [card_entry(item.sample, item.partition) for item in items]
+    card = render_card(facts, counted)
     files = {
         INDEX_FILE: write_parquet(index_table(entries, shards), folder / INDEX_FILE),
         REJECTED_FILE: write_parquet(rejected_table(make_rejections()), folder / REJECTED_FILE),
         CARD_FILE: write_text(folder / CARD_FILE, card),
         REWARDS_FILE: write_bytes(folder / REWARDS_FILE, Path(rewards.__file__).read_bytes()),
     }
+    described = {
+        name: WrittenFile(files[name], (folder / name).stat().st_size) for name in DESCRIBED
+    }
+    croissant = render_croissant(facts, counted, described)
+    files[CROISSANT_FILE] = write_text(folder / CROISSANT_FILE, croissant)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         proofreel_version="0.1.0",
@@ -374,6 +382,18 @@ def fix_hash(folder: Path, shard: str, **more: Any) -> None:
         folder,
         lambda value: [one.update(stated) for one in value["shards"] if one["path"] == shard],
     )
+
+
+def fix_croissant(folder: Path) -> None:
+    """Make croissant.json fit the files and the manifest fit it: nothing gives a change away."""
+    path = folder / CROISSANT_FILE
+    value = json.loads(path.read_text("utf-8"))
+    for one in value["distribution"]:
+        if "sha256" in one:
+            data = (folder / one["@id"]).read_bytes()
+            one |= {"sha256": hashlib.sha256(data).hexdigest(), "contentSize": f"{len(data)} B"}
+    sha256 = write_text(path, json.dumps(value))
+    edit_manifest(folder, lambda value: value["files"].update({CROISSANT_FILE: sha256}))
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:

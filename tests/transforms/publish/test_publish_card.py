@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from pathlib import Path
@@ -157,3 +158,27 @@ def test_samples_of_cut_off_videos_are_counted(items: list[Item]) -> None:
 def test_built_card_has_the_prompts(built: Path) -> None:
     card = (built / "README.md").read_text("utf-8")
     assert "````\nLook at the frames." in card
+    sha256 = hashlib.sha256(b"Look at the frames.\n```\nAnswer.\n```").hexdigest()
+    assert f"| answer | {sha256} |" in card
+
+
+def test_prompts_are_counted_not_listed(entries: list[CardEntry]) -> None:
+    """There may be as many as there are samples."""
+    several = [entries[0].model_copy(update={"prompt_sha256": f"{n % 40:064x}"}) for n in range(90)]
+    card = render_card(facts(), several)
+    assert "from 40 different prompts; each names its own in\n`provenance.prompt_sha256`" in card
+    assert f"{39:064x}" not in card
+
+
+def test_licenses_are_all_named_and_sources_up_to_a_limit(
+    entries: list[CardEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.publish.card.MAX_SOURCES", 2)
+    licenses = {"a.mp4": "mit", "b.mp4": "mit", "c.mp4": "", "d.mp4": "cc0-1.0"}
+    several = [
+        entries[0].model_copy(update={"source_url": name, "license": licenses[name]})
+        for name in ("a.mp4", "b.mp4", "b.mp4", "c.mp4", "c.mp4", "d.mp4")
+    ]
+    card = render_card(facts(), several)
+    assert "| cc0\\-1.0 | 1 | 1 |\n| mit | 2 | 3 |\n| not stated | 1 | 2 |" in card
+    assert "| b.mp4 | mit | 2 |\n| c.mp4 | not stated | 2 |\n\n2 more sources have fewer" in card

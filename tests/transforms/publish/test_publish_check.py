@@ -18,6 +18,7 @@ from publish_helpers import (
     edit_manifest,
     edit_sample,
     find_shard,
+    fix_croissant,
     fix_hash,
     make_items,
     read_members,
@@ -206,6 +207,7 @@ def test_edited_verdict_with_index_made_to_fit(dataset: Path) -> None:
     row["scores_json"] = row["scores_json"].replace('"answer":1.0', '"answer":0.75')
     digest = write_parquet(table.from_pylist(rows, schema=table.schema), dataset / "index.parquet")
     edit_manifest(dataset, lambda value: value["files"].update({"index.parquet": digest}))
+    fix_croissant(dataset)
     found = [str(fault) for fault in check_dataset(dataset)]
     assert [one for one in found if "mcq grades the answer 1.0" in one] == found
 
