@@ -25,7 +25,8 @@ EXAMINED = (
 NOT_EXAMINED = "examined"
 """The check that fails where there should be those, and nobody was asked."""
 WHY_NOT_EXAMINED = (
-    "it passes all else now, but failed before and so was never examined; proofreel run asks"
+    "it passes all else, but was not examined: it failed before, or the examination broke; "
+    "proofreel run asks"
 )
 
 
@@ -136,8 +137,19 @@ def _decided(
         if attempt.examined or not examines:
             checks += examined_checks(case, attempt, gold, thresholds)
         else:
-            checks.append(check(NOT_EXAMINED, 0.0, 1.0, WHY_NOT_EXAMINED))
+            checks.append(_not_examined())
     return attempt.model_copy(update={"verdict": judge(attempt.verdict.rollout_id, tuple(checks))})
+
+
+def unexamined(attempt: Attempt) -> Attempt:
+    """An attempt that passed all before the examination, and whose examination broke."""
+    verdict = attempt.verdict
+    judged = judge(verdict.rollout_id, (*verdict.checks, _not_examined()))
+    return attempt.model_copy(update={"verdict": judged})
+
+
+def _not_examined() -> Check:
+    return check(NOT_EXAMINED, 0.0, 1.0, WHY_NOT_EXAMINED)
 
 
 def failure(attempt: Attempt, task_id: str) -> Rejection | None:
