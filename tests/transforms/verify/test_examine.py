@@ -241,9 +241,10 @@ def test_an_examination_that_breaks_costs_the_attempts_and_not_the_case(
         assert (one.stage, one.reason) == (Stage.EXAMINE, Reason.INTERNAL_ERROR)
         assert one.parent == case.task.id and error in one.detail
     assert error.removesuffix(": ") in caplog.text
-    for one in done.attempts[:2]:
-        assert is_missing_examination(one) and not one.examined
-        assert [found.name for found in one.verdict.checks if not found.passed] == [NOT_EXAMINED]
+    for attempt in done.attempts[:2]:
+        assert is_missing_examination(attempt) and not attempt.examined
+        failed = [found.name for found in attempt.verdict.checks if not found.passed]
+        assert failed == [NOT_EXAMINED]
     assert done.attempts[2] == before.attempts[2]
     # It is no fault of theirs, so the teacher is not told to mend it.
     asked = Answerer(MODEL, 0, round=1).first_requests(done)
