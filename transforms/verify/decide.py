@@ -10,12 +10,10 @@ from schemas.verdict import Check, check, judge
 from transforms.verify.checks import (
     Thresholds,
     VerifySettings,
-    answer_check,
     graded,
     made_check,
-    score_answer,
 )
-from transforms.verify.conditions import ORDER_KINDS, score_evidence, score_task
+from transforms.verify.conditions import ORDER_KINDS, is_right, score_evidence, score_task
 from transforms.verify.gold import gold_of
 
 EXAMINED = (
@@ -71,9 +69,8 @@ def _concluding_share(attempt: Attempt, gold: Answer, thresholds: Thresholds) ->
     """Share of those who came to the attempt's own answer, by the reward and the threshold by which
     an answer of its kind is judged: the gold answer says kind and tolerance."""
     own = gold.model_copy(update={"text": attempt.rollout.answer_text})
-    least = float(getattr(thresholds, answer_check(gold.kind)))
-    scores = [score_answer(one, own) for one in attempt.conclusions]
-    return sum(score >= least and score > 0 for score in scores) / len(scores)
+    right = [is_right(one, own, thresholds) for one in attempt.conclusions]
+    return sum(right) / len(right)
 
 
 def _task_scores(

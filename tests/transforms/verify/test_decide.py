@@ -94,6 +94,15 @@ def test_each_threshold_decides_at_its_own_score(name: str) -> None:
     assert failed(case, **{name: min(score + 0.01, 1.0)}, **others) == [name]
 
 
+def test_any_conclusion_will_do_where_any_answer_will_but_none_will_not() -> None:
+    case = good_case(TaskKind.COUNT)
+    for said, failing in (("7", []), ("", ["concludes"])):
+        changed_one = with_attempt(case, conclusions=(said,), examined=True)
+        bare = changed_one.model_copy(update={"examination": Examination()})
+        assert failed(bare, answer=0.0) == failing
+        assert failed(bare) == ["concludes"]
+
+
 def test_a_claim_of_a_time_that_there_is_not_is_refuted() -> None:
     case = with_attempt(good_case(TaskKind.ORDERING), claims=claimed(Shown.NOT_ASKED, exists=False))
     assert failed(case) == ["claims"]
