@@ -249,7 +249,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.config import ConfigError, load_config
     from pipelines.display import replies_in
     from pipelines.dry_run import dry_run
-    from pipelines.run import BusyError, prices_of, progress_of, run
+    from pipelines.run import BusyError, progress_of, run
     from pipelines.summary import print_summary, why_empty
     from runners.launch import UnknownRunnerError, prepare
     from transforms.features.embed import WeightsError
@@ -293,8 +293,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
         return _say(f"the run failed: {_cause(error)}", EXIT_FAILED)
     dataset = Path(options.out, "dataset")
-    prices = prices_of(config.teacher)
-    print_summary(Console(), manifest, dataset, replies_in(progress_of(dataset.parent)), prices)
+    print_summary(Console(), manifest, dataset, replies_in(progress_of(dataset.parent)))
     if why := why_empty(manifest, dataset):
         _say(why, EXIT_OK)
     return EXIT_OK

@@ -55,6 +55,8 @@ class TeacherCount:
     asked: int = 0
     reused: int = 0
     usage: Usage = field(default_factory=Usage)
+    cost: float = 0.0
+    """At the prices of whoever was asked; 0 = the prices are not known."""
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
     """When how many tokens were written, for the last while."""
     _began_s: float = 0.0
@@ -64,6 +66,7 @@ class TeacherCount:
         self.asked += replied.asked
         self.reused += replied.reused
         self.usage += usage_of(replied)
+        self.cost += replied.cost
         self._recent.append((now_s, replied.completion_tokens))
 
     def tokens_per_s(self, now_s: float) -> float:
@@ -89,7 +92,7 @@ def replies_in(log: ProgressLog) -> Replied:
     return Replied(*(sum(column) for column in zip(*found, strict=True))) if found else NO_REPLIES
 
 
-NO_REPLIES = Replied(asked=0, reused=0, prompt_tokens=0, completion_tokens=0)
+NO_REPLIES = Replied(asked=0, reused=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
 
 
 @dataclass
@@ -146,19 +149,10 @@ _BEFORE: dict[Stage, Sequence[Stage]] = {
 class ProgressDisplay:
     """Follows the progress log on a thread of its own while the pipeline runs."""
 
-    def __init__(
-        self,
-        log: ProgressLog,
-        counts: Counts,
-        console: Console,
-        *,
-        prices: tuple[float, float] = (0.0, 0.0),
-    ) -> None:
-        """`prices`: of a million prompt tokens, of a million completion tokens; 0 = not known."""
+    def __init__(self, log: ProgressLog, counts: Counts, console: Console) -> None:
         self._log = log
         self._counts = counts
         self._console = console
-        self._prices = prices
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._offset = 0
@@ -230,7 +224,7 @@ class ProgressDisplay:
         if teacher.usage.completion_tokens:
             speed = f"{teacher.tokens_per_s(time.monotonic()):.0f} tokens/s"
         found = f"{teacher.reused} found" if teacher.reused else ""
-        cost = f"cost {teacher.usage.cost(*self._prices):.4g}" if any(self._prices) else ""
+        cost = f"cost {teacher.cost:.4g}" if teacher.cost else ""
         return ("teacher", f"{teacher.asked} replies", speed, found, cost)
 
     def _table(self) -> Table:

@@ -59,7 +59,7 @@ def condition_table(case: Case, settings: VerifySettings) -> Table:
         table.add_row(
             view_name(row.view),
             str(len(row.answers)),
-            str(right_answers(row, case.task, gold, settings.thresholds)),
+            str(right_answers(row, gold, settings.thresholds)),
             f"{right_share(row, case.task, gold, settings.thresholds):.2f}",
             escape(said),
         )

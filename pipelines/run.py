@@ -205,7 +205,7 @@ def _run_pipeline(
         asks_constructed=config.teacher.kind is not TeacherKind.MEASURE,
         constructed=config.constructed.wanted,
     )
-    display = ProgressDisplay(plan.progress, counts, console, prices=plan.facts.prices)
+    display = ProgressDisplay(plan.progress, counts, console)
     with display, beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "Curate" >> Curate(plan, sources, refused)
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.display import usage_of
 from pipelines.records import find_record
 from schemas.base import ID_HEX_CHARS
 from schemas.case import Case, Footage
@@ -24,17 +23,9 @@ _ID = re.compile(rf"([vctr][0-9a-f]{{{ID_HEX_CHARS}}})(-[qk][0-9]+)?")
 """An id of ours; what was not made yet is named after its clip, with a number."""
 
 
-def print_summary(
-    console: Console,
-    manifest: Manifest,
-    folder: Path,
-    replied: Replied,
-    prices: tuple[float, float],
-) -> None:
-    """Where the dataset is, what is in it, and what the teacher's replies took.
-
-    `replied` are the replies of this run, `prices` as in `ProgressDisplay`.
-    """
+def print_summary(console: Console, manifest: Manifest, folder: Path, replied: Replied) -> None:
+    """Where the dataset is, what is in it, and what the replies took, `replied` those of this
+    run."""
     console.print(funnel_table(manifest.funnel))
     splits: dict[str, int] = {}
     for shard in manifest.shards:
@@ -44,12 +35,12 @@ def print_summary(
     console.print(f"dataset: {folder}", highlight=False, soft_wrap=True)
     console.print(f"holds: {held} in {len(manifest.shards)} shards", highlight=False)
     if replied.asked or replied.reused:
-        console.print(replies_line(manifest, replied, prices), highlight=False, soft_wrap=True)
+        console.print(replies_line(manifest, replied), highlight=False, soft_wrap=True)
     for line in examples(folder):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def replies_line(manifest: Manifest, replied: Replied, prices: tuple[float, float]) -> str:
+def replies_line(manifest: Manifest, replied: Replied) -> str:
     """How many replies this run asked for and how many it found, with their tokens and cost."""
     total = sum(manifest.usage.values(), Usage())
     said = f"teacher: {replied.asked} replies asked for, {replied.reused} found in the store"
@@ -58,10 +49,8 @@ def replies_line(manifest: Manifest, replied: Replied, prices: tuple[float, floa
             f"; {replied.prompt_tokens:,} prompt and {replied.completion_tokens:,} completion "
             f"tokens in this run, {total.prompt_tokens:,} and {total.completion_tokens:,} in all"
         )
-    if any(prices):
-        said += (
-            f"; cost {usage_of(replied).cost(*prices):.4g} in this run, {manifest.cost:.4g} in all"
-        )
+    if manifest.cost or replied.cost:
+        said += f"; cost {replied.cost:.4g} in this run, {manifest.cost:.4g} in all"
     return said
 
 

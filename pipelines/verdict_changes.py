@@ -184,8 +184,9 @@ def _sentences(changes: Changes) -> Iterator[str]:
     if changes.not_examined.number:
         yield (
             f"not examined: {changes.not_examined.number} attempts pass all checks that need no "
-            f"model now, but failed before and so were never examined{_such(changes.not_examined)};"
-            " they are not accepted; proofreel run with these settings examines them"
+            f"model now, but were not examined: they failed before, or the examination broke"
+            f"{_such(changes.not_examined)}; they are not accepted; proofreel run with these "
+            "settings examines them"
         )
 
 

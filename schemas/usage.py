@@ -22,4 +22,4 @@ class Usage(Record):
     def cost(self, price_prompt: float, price_completion: float) -> float:
         """At these prices per million tokens."""
         tokens = self.prompt_tokens * price_prompt + self.completion_tokens * price_completion
-        return round(tokens / 1e6, 6)
+        return tokens / 1e6

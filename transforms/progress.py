@@ -26,13 +26,15 @@ class Step(NamedTuple):
 
 
 class Replied(NamedTuple):
-    """Replies of the teacher: asked for now, or found in the store."""
+    """Replies of a model, teacher or verifier: asked for now, or found in the store."""
 
     asked: int
     reused: int
     prompt_tokens: int
     completion_tokens: int
     """Tokens of those asked for now."""
+    cost: float
+    """Of those tokens, at the prices of the model that was asked."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,13 @@ class ProgressLog:
         reused: int = 0,
         prompt_tokens: int = 0,
         completion_tokens: int = 0,
+        cost: float = 0.0,
     ) -> None:
-        """Note that the teacher has given so many more replies."""
+        """Note that a model has given so many more replies."""
         if asked or reused:
-            self._write([REPLIES, asked, reused, prompt_tokens, completion_tokens])
+            self._write([REPLIES, asked, reused, prompt_tokens, completion_tokens, cost])
 
-    def _write(self, values: list[str | int]) -> None:
+    def _write(self, values: list[str | int | float]) -> None:
         if not self.path:
             return
         line = json.dumps(values) + "\n"

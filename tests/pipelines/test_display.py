@@ -132,9 +132,9 @@ def test_constructed_tasks_are_as_many_as_are_wanted_of_the_clips() -> None:
 
 def test_tokens_per_second_are_those_of_the_last_minute() -> None:
     teacher = TeacherCount()
-    teacher.add(Replied(1, 0, 100, 600), now_s=100.0)
+    teacher.add(Replied(1, 0, 100, 600, 0.0), now_s=100.0)
     assert teacher.tokens_per_s(110.0) == pytest.approx(60.0)
-    teacher.add(Replied(1, 0, 100, 1200), now_s=130.0)
+    teacher.add(Replied(1, 0, 100, 1200, 0.0), now_s=130.0)
     assert teacher.tokens_per_s(150.0) == pytest.approx(1800 / 50)
     # The first is more than a minute ago.
     assert teacher.tokens_per_s(170.0) == pytest.approx(1200 / 60)
@@ -147,12 +147,13 @@ def test_the_teacher_and_what_it_reaches_are_shown(terminal: bool, tmp_path: Pat
     log = ProgressLog(str(tmp_path / "progress.jsonl"))
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=160)
-    with ProgressDisplay(log, Counts(inputs=1, samples=4), console, prices=(1.0, 10.0)):
+    with ProgressDisplay(log, Counts(inputs=1, samples=4), console):
         for stage in (Stage.CUT, Stage.TRANSCRIBE, Stage.DESCRIBE, Stage.PROPOSE):
             log.add(stage, entered=1, rejected=0)
         log.add(Stage.CONSTRUCT, entered=2, rejected=0)
         log.add(Stage.VERIFY, entered=8, rejected=2)
-        log.add_replies(asked=3, prompt_tokens=500_000, completion_tokens=100_000)
+        log.add_replies(asked=2, prompt_tokens=500_000, completion_tokens=100_000, cost=1.0)
+        log.add_replies(asked=1, cost=0.5)
         log.add_replies(reused=5)
     said = text.getvalue()
     for wanted in ("transcribe", "describe", "construct", "75% accepted"):
@@ -164,8 +165,8 @@ def test_the_teacher_and_what_it_reaches_are_shown(terminal: bool, tmp_path: Pat
 
 def test_replies_of_a_log_are_summed_up(tmp_path: Path) -> None:
     log = ProgressLog(str(tmp_path / "progress.jsonl"))
-    assert replies_in(log) == (0, 0, 0, 0)
+    assert replies_in(log) == (0, 0, 0, 0, 0)
     log.add(Stage.CUT, entered=5, rejected=0)
-    log.add_replies(asked=1, prompt_tokens=7, completion_tokens=3)
-    log.add_replies(asked=2, reused=4, prompt_tokens=1)
-    assert replies_in(log) == (3, 4, 8, 3)
+    log.add_replies(asked=1, prompt_tokens=7, completion_tokens=3, cost=0.25)
+    log.add_replies(asked=2, reused=4, prompt_tokens=1, cost=0.5)
+    assert replies_in(log) == (3, 4, 8, 3, 0.75)

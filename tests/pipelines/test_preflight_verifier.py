@@ -139,15 +139,22 @@ def test_what_the_verifier_would_be_asked_is_told_at_its_prices(
 
 
 def test_a_run_pays_the_verifier_its_own_price(
-    server: ChatServer, other: ChatServer, tmp_path: Path
+    server: ChatServer, other: ChatServer, tmp_path: Path, capsys: Capture
 ) -> None:
-    """The teacher costs nothing, the verifier 7 tokens a reply, a million each."""
+    """Either writes 7 tokens a reply: two millions each for the teacher, one for the verifier."""
     out = tmp_path / "out"
+    of_teacher = ("--set", "teacher.price_completion=2_000_000")
     given = of_verifier(other.url, price_completion=1_000_000)
-    assert run_served(server, out, *given) == 0
+    assert run_served(server, out, *of_teacher, *given) == 0
     assert {one.purpose for one in other.asks} == {"solve", "check", "conclude"}
     assert not {one.purpose for one in server.asks} & {"check", "conclude"}
     manifest = json.loads((out / "dataset" / "manifest.json").read_text("utf-8"))
     assert manifest["usage"]["examine"]["replies"] == len(other.asks)
-    assert manifest["cost"] == 7 * len(other.asks)
+    cost = 14 * len(server.asks) + 7 * len(other.asks)
+    assert manifest["cost"] == cost
     assert manifest["config"]["verifier"]["url"] == ""
+    # The display and the summary say the same while and after it runs.
+    said = capsys.readouterr()
+    [*_, last] = [line for line in said.err.splitlines() if line.startswith("teacher ")]
+    assert last.endswith(f"cost {cost:.4g}")
+    assert f"cost {cost:.4g} in this run, {cost:.4g} in all" in " ".join(said.out.split())

@@ -23,12 +23,12 @@ from transforms.publish.manifest import Manifest
 Capture = pytest.CaptureFixture[str]
 
 
-def summary(out: Path, replied: Replied = NO_REPLIES, prices: tuple[float, float] = (0, 0)) -> str:
+def summary(out: Path, replied: Replied = NO_REPLIES) -> str:
     text = io.StringIO()
     console = Console(file=text, width=120)
     stored = Manifest.model_validate(manifest(out))
     console.print(funnel_table(stored.funnel))
-    print_summary(console, stored, out / "dataset", replied, prices)
+    print_summary(console, stored, out / "dataset", replied)
     return text.getvalue()
 
 
@@ -86,12 +86,13 @@ def test_replies_tokens_and_cost(out: Path) -> None:
     tokens = {"replies": 9, "prompt_tokens": 4_000_000, "completion_tokens": 500_000}
     stored |= {"usage": {"answer": tokens, "propose": tokens}, "cost": 18.0}
     path.write_text(json.dumps(stored))
-    said = summary(out, Replied(3, 15, 1_000_000, 250_000), (2.0, 4.0))
+    said = summary(out, Replied(3, 15, 1_000_000, 250_000, 3.0))
     assert "3 replies asked for, 15 found in the store" in said
     assert "1,000,000 prompt and 250,000 completion tokens in this run" in said
     assert "8,000,000 and 1,000,000 in all" in said
     assert "cost 3 in this run, 18 in all" in said
-    assert "; cost" not in summary(out, Replied(3, 15, 1_000_000, 250_000))
+    path.write_text(json.dumps(stored | {"cost": 0.0}))
+    assert "; cost" not in summary(out, Replied(3, 15, 1_000_000, 250_000, 0.0))
     assert "teacher:" not in summary(out)
 
 

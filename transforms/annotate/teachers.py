@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from schemas.usage import Usage
 from transforms.annotate.teacher import (
     FramePolicy,
     Reply,
@@ -93,6 +94,19 @@ def stored_replies(
     }
 
 
+def _note_reply(progress: ProgressLog, settings: TeacherSettings, reply: Reply) -> None:
+    usage = Usage(
+        prompt_tokens=max(reply.prompt_tokens, 0),
+        completion_tokens=max(reply.completion_tokens, 0),
+    )
+    progress.add_replies(
+        asked=1,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cost=usage.cost(settings.price_prompt, settings.price_completion),
+    )
+
+
 def ask_stored(
     settings: TeacherSettings,
     store: MemoStore,
@@ -120,6 +134,5 @@ def ask_stored(
             if reply.lasting or not reply.error:
                 entries[reply.request_id].put(reply.model_dump(mode="json"))
             replies[reply.request_id] = reply
-            tokens = max(reply.prompt_tokens, 0), max(reply.completion_tokens, 0)
-            progress.add_replies(asked=1, prompt_tokens=tokens[0], completion_tokens=tokens[1])
+            _note_reply(progress, settings, reply)
     return replies

@@ -80,6 +80,6 @@ def _asked(case: Case, row: Asked, gold: Answer, settings: VerifySettings) -> As
         order=view.order,
         black=view.black,
         asked=len(row.answers),
-        right=right_answers(row, task, gold, thresholds),
+        right=right_answers(row, gold, thresholds),
         share=round(right_share(row, task, gold, thresholds), DECIMALS),
     )

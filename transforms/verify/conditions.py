@@ -241,20 +241,26 @@ def right_share(asked: Asked, task: Task, gold: Answer, thresholds: Thresholds) 
     """
     if not asked.answers:
         return 0.0
-    right = right_answers(asked, task, gold, thresholds)
+    right = right_answers(asked, gold, thresholds)
     guess = chance(task)
     return max(right / len(asked.answers) - guess, 0.0) / (1 - guess)
 
 
-def right_answers(asked: Asked, task: Task, gold: Answer, thresholds: Thresholds) -> int:
+def right_answers(asked: Asked, gold: Answer, thresholds: Thresholds) -> int:
     """How many answers of a row are right, guesses included."""
-    least = float(getattr(thresholds, answer_check(task.kind)))
     # Mostly they are the same few answers.
     return sum(
         times
         for answer, times in Counter(asked.answers).items()
-        if score_answer(answer, gold) >= least > 0
+        if is_right(answer, gold, thresholds)
     )
+
+
+def is_right(answer: str, gold: Answer, thresholds: Thresholds) -> bool:
+    """Whether an answer would pass as a rollout's does. One that was not given, or could not be
+    read, is never right; under a threshold of 0 any that was given is."""
+    least = float(getattr(thresholds, answer_check(gold.kind)))
+    return bool(answer.strip()) and score_answer(answer, gold) >= least
 
 
 def score_task(table: Examination, task: Task, gold: Answer, thresholds: Thresholds) -> TaskScores:

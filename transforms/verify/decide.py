@@ -10,12 +10,10 @@ from schemas.verdict import Check, check, judge
 from transforms.verify.checks import (
     Thresholds,
     VerifySettings,
-    answer_check,
     graded,
     made_check,
-    score_answer,
 )
-from transforms.verify.conditions import ORDER_KINDS, score_evidence, score_task
+from transforms.verify.conditions import ORDER_KINDS, is_right, score_evidence, score_task
 from transforms.verify.gold import gold_of
 
 EXAMINED = (
@@ -25,7 +23,8 @@ EXAMINED = (
 NOT_EXAMINED = "examined"
 """The check that fails where there should be those, and nobody was asked."""
 WHY_NOT_EXAMINED = (
-    "it passes all else now, but failed before and so was never examined; proofreel run asks"
+    "it passes all else, but was not examined: it failed before, or the examination broke; "
+    "proofreel run asks"
 )
 
 
@@ -70,9 +69,8 @@ def _concluding_share(attempt: Attempt, gold: Answer, thresholds: Thresholds) ->
     """Share of those who came to the attempt's own answer, by the reward and the threshold by which
     an answer of its kind is judged: the gold answer says kind and tolerance."""
     own = gold.model_copy(update={"text": attempt.rollout.answer_text})
-    least = float(getattr(thresholds, answer_check(gold.kind)))
-    scores = [score_answer(one, own) for one in attempt.conclusions]
-    return sum(score >= least and score > 0 for score in scores) / len(scores)
+    right = [is_right(one, own, thresholds) for one in attempt.conclusions]
+    return sum(right) / len(right)
 
 
 def _task_scores(
@@ -136,8 +134,19 @@ def _decided(
         if attempt.examined or not examines:
             checks += examined_checks(case, attempt, gold, thresholds)
         else:
-            checks.append(check(NOT_EXAMINED, 0.0, 1.0, WHY_NOT_EXAMINED))
+            checks.append(_not_examined())
     return attempt.model_copy(update={"verdict": judge(attempt.verdict.rollout_id, tuple(checks))})
+
+
+def unexamined(attempt: Attempt) -> Attempt:
+    """An attempt that passed all before the examination, and whose examination broke."""
+    verdict = attempt.verdict
+    judged = judge(verdict.rollout_id, (*verdict.checks, _not_examined()))
+    return attempt.model_copy(update={"verdict": judged})
+
+
+def _not_examined() -> Check:
+    return check(NOT_EXAMINED, 0.0, 1.0, WHY_NOT_EXAMINED)
 
 
 def failure(attempt: Attempt, task_id: str) -> Rejection | None:

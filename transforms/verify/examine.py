@@ -6,15 +6,17 @@ others. It only measures; `decide` compares with the thresholds.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.case import Attempt, Case
 from schemas.examination import Asked, Examination
+from schemas.rejection import Reason, Stage
 from schemas.view import View
 from transforms.annotate.asker import Replies
 from transforms.annotate.teacher import Request, TeacherSettings
-from transforms.outcome import Outcome
+from transforms.outcome import Outcome, is_fatal, rejections
 from transforms.verify.checks import VerifySettings
 from transforms.verify.claims import (
     checked_claims,
@@ -23,7 +25,9 @@ from transforms.verify.claims import (
     conclusions,
 )
 from transforms.verify.conditions import Interview, ViewsWanted
-from transforms.verify.decide import decide, failure
+from transforms.verify.decide import decide, failure, unexamined
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,43 @@ class Examiner:
 
     def requests(self, case: Case, replies: Replies) -> Sequence[Request]:
         """All that is asked about a case in this round; nothing if no attempt of it passed."""
+        try:
+            return self._requests(case, replies)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            LOG.exception("what to ask about %s can't be told", case.task.id)
+            return []
+
+    def read(self, case: Case, replies: Replies) -> Outcome[Case]:
+        """The case with its table, and with the verdicts that follow; an attempt that does not
+        stand it is a rejection of its own.
+
+        Where the examination itself breaks, none of the attempts was examined, and so none is
+        accepted; the case goes on: if it vanished, the ledger of tasks would not balance.
+        """
+        examined = self.examined(case)
+        if not examined:
+            return Outcome([case], (), 0)
+        try:
+            if not replies:
+                # Raises what it raised when it was to ask, if that is why.
+                self._requests(case, replies)
+            return self._read(case, examined, replies)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            LOG.exception("the examination of %s failed", case.task.id)
+            detail = f"{type(error).__name__}: {error}"[:500]
+            ids = [attempt.rollout.id for attempt in examined]
+            subjects = [(rollout_id, case.task.id) for rollout_id in ids]
+            lost = list(rejections(Stage.EXAMINE, subjects, Reason.INTERNAL_ERROR, detail))
+            attempts = tuple(
+                unexamined(one) if one.rollout.id in ids else one for one in case.attempts
+            )
+            return Outcome([case.model_copy(update={"attempts": attempts})], lost, len(ids))
+
+    def _requests(self, case: Case, replies: Replies) -> Sequence[Request]:
         examined = self.examined(case)
         if not examined:
             return []
@@ -50,12 +91,7 @@ class Examiner:
             requests += conclusion_requests(case, rollout, self.settings.conclusions, self.seed)
         return requests
 
-    def read(self, case: Case, replies: Replies) -> Outcome[Case]:
-        """The case with its table, and with the verdicts that follow; an attempt that does not
-        stand it is a rejection of its own."""
-        examined = self.examined(case)
-        if not examined:
-            return Outcome([case], (), 0)
+    def _read(self, case: Case, examined: Sequence[Attempt], replies: Replies) -> Outcome[Case]:
         views = self._new_views(case, examined)
         rows = self._interview.table(case, views, replies)
         ids = {attempt.rollout.id for attempt in examined}

@@ -25,7 +25,7 @@ from transforms.memo import MemoStore
 from transforms.outcome import Outcome, is_fatal, rejection
 from transforms.outcome import rejections as rejections_of
 from transforms.verify.checks import VerifySettings, critique, own_checks, verify
-from transforms.verify.decide import failure
+from transforms.verify.decide import failure, is_missing_examination
 from transforms.verify.gold import Voter, gold_of, vote_weight
 from transforms.verify.remeasure import remeasured
 
@@ -92,7 +92,7 @@ class Answerer:
         failed = [
             Request(sample=attempt.rollout.sample, critique=critique(attempt.verdict), **common)
             for attempt in case.attempts
-            if attempt.rollout.round == self.round - 1 and not attempt.verdict.accepted
+            if attempt.rollout.round == self.round - 1 and _can_be_mended(attempt)
         ]
         return failed[: max(self.repair_budget - tried, 0)]
 
@@ -133,6 +133,11 @@ class Answerer:
         """The form of the replies; the measure teacher knows only one."""
         measured = self.teacher.kind is TeacherKind.MEASURE
         return ReplyForm.TEXT if measured else self.teacher.reply_form
+
+
+def _can_be_mended(attempt: Attempt) -> bool:
+    """Whether something is wrong with an attempt; that nobody examined it is not its fault."""
+    return not attempt.verdict.accepted and not is_missing_examination(attempt)
 
 
 @dataclass(frozen=True)

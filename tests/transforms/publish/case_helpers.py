@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from plain_scene import plain_scene
+
 from schemas.case import Attempt, Case, Scene
 from schemas.claim import CheckedClaim, Claim, ClaimKind, Shown
-from schemas.clip import Clip, Measures, Media, ShotType
 from schemas.examination import Asked, Examination
 from schemas.rollout import Box, Rollout, Segment, Step, TeacherFacts
-from schemas.source import Source
 from schemas.task import CHOICE_KINDS, Origin, Task, TaskKind
 from schemas.verdict import check, judge
-from schemas.video import Decoded, Probe, Video
 from schemas.view import Condition, View
 from transforms.annotate.tasks import make_answer
 from transforms.verify.checks import Thresholds, answer_check
@@ -20,17 +19,6 @@ from transforms.verify.conditions import cited_spans
 from transforms.verify.decide import EXAMINED
 
 OPTIONS = ("zebra", "walrus", "falcon")
-PROBE = Probe(
-    container="mp4", video_index=0, codec="h264", pix_fmt="yuv420p", width_px=320, height_px=180,
-    rotation_deg=0, start_time_s=0.0, claimed_duration_s=10.0, container_duration_s=10.0,
-    color_range=1, color_space=1, color_primaries=1, color_transfer=1, audio=None,
-)  # fmt: skip
-MEASURES = Measures(
-    brightness=0.5, contrast=0.2, underexposed_share=0.0, overexposed_share=0.0, sharpness=0.1,
-    motion=0.1, motion_speed=0.1, motion_speed_p90=0.2, black_share=0.0, frozen_share=0.0,
-    crop_box=(0.0, 0.0, 1.0, 1.0), text_share=-1.0, loudness_lufs=-20.0, sound_share=1.0,
-    average_shot_s=2.5, shot_type=ShotType.EDITED,
-)  # fmt: skip
 GOLD: dict[TaskKind, str] = {
     TaskKind.MCQ: "C",
     TaskKind.MULTI_CHOICE: "A,C",
@@ -50,22 +38,7 @@ GOLD: dict[TaskKind, str] = {
 
 def make_scene(number: int = 0, **source: Any) -> Scene:
     """The scene of a clip of 8 s at 25 fps, from 2 s into the video."""
-    origin = Source(uri=f"films/v{number}.mp4", location="x", **source)
-    video = Video(sha256=f"{number:064x}", size_bytes=9, probe=PROBE, source=origin)
-    decoded = Decoded(
-        video_id=video.id, num_frames=250, first_pts_s=0.0, duration_s=10.0, fps_num=25, fps_den=1,
-        is_vfr=False, truncated="", frames_ref="f", samples_ref="s",
-    )  # fmt: skip
-    clip = Clip(
-        video_id=video.id, start_s=2.0, end_s=10.0, start_frame=50, end_frame=250,
-        shot_starts_s=(2.0,), measures=MEASURES,
-    )  # fmt: skip
-    media = Media(
-        clip_id=clip.id, ref="cut/clip.mp4", sha256=f"{number + 1:064x}", size_bytes=9,
-        width_px=320, height_px=180, num_frames=200, fps_num=25, fps_den=1, duration_s=8.0,
-        has_audio=False,
-    )  # fmt: skip
-    return Scene(video=video, decoded=decoded, clip=clip, media=media)
+    return plain_scene(number, duration_s=8.0, start_s=2.0, uri=f"films/v{number}.mp4", **source)
 
 
 def make_task(

@@ -155,6 +155,23 @@ def test_what_could_not_be_read_is_not_right_and_an_empty_gold_equals_nothing() 
     assert right_share(Asked(view=WHOLE, answers=()), MCQ, GOLD, LIMITS) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("kind", "gold", "given", "name"),
+    [
+        (TaskKind.MCQ, "B", "A", "answer"),
+        (TaskKind.TEMPORAL_GROUNDING, "2 to 4", "6 to 9", "answer_iou"),
+        (TaskKind.FREE_TEXT, "a red car", "birds", "answer_text"),
+    ],
+)
+def test_under_a_threshold_of_nothing_any_answer_is_right_but_none_is_not(
+    kind: TaskKind, gold: str, given: str, name: str
+) -> None:
+    task, known = make_task(kind), Answer(kind=kind, text=gold)
+    row = Asked(view=WHOLE, answers=(given, gold, "", " \n"))
+    assert right_share(row, task, known, LIMITS) == 0.25
+    assert right_share(row, task, known, Thresholds(**{name: 0.0})) == 0.5
+
+
 def test_graded_kinds_are_right_as_a_rollout_s_answer_would_be() -> None:
     task = make_task(TaskKind.TEMPORAL_GROUNDING)
     gold = Answer(kind=task.kind, text="2 to 4")

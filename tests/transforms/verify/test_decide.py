@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plain_cases import AT_EDGE, good_case, row, with_attempt
+from plain_cases import changed, claimed, good_case, with_attempt
 
 from schemas.case import Case
-from schemas.claim import CheckedClaim, Claim, ClaimKind, Shown
+from schemas.claim import Shown
 from schemas.examination import Examination
 from schemas.rollout import Segment
 from schemas.task import TaskKind
@@ -28,26 +28,6 @@ def failed(case: Case, **thresholds: float) -> list[str]:
 def passed(case: Case) -> list[str]:
     (attempt,) = decide(case, SETTINGS).attempts
     return [check.name for check in attempt.verdict.checks if check.passed]
-
-
-def changed(case: Case, condition: Condition, right: int, of: int = 4) -> Case:
-    """The case with so many right answers under a condition."""
-    rows = tuple(
-        one if one.condition is not condition else row(case, one.view, right, of)
-        for one in case.examination.rows
-    )
-    return case.model_copy(update={"examination": Examination(model="m", rows=rows)})
-
-
-def claimed(*shown: Shown, exists: bool = True) -> tuple[CheckedClaim, ...]:
-    return tuple(
-        CheckedClaim(
-            claim=Claim(step=place, kind=ClaimKind.TIME, text="a dog runs", start_s=1, end_s=1),
-            exists=exists,
-            shown=one,
-        )
-        for place, one in enumerate(shown)
-    )
 
 
 def test_a_good_case_passes_every_check() -> None:
@@ -84,14 +64,13 @@ def test_the_conclusion_alone_turns_down() -> None:
     assert not failed(case, concludes=0.0)
 
 
-@pytest.mark.parametrize("name", sorted(AT_EDGE))
-def test_each_threshold_decides_at_its_own_score(name: str) -> None:
-    """A score just at the threshold passes, a threshold just above it does not."""
-    case, score = AT_EDGE[name]
-    assert name not in failed(case, **{name: score})
-    # Tags in a text leave no text to look for the answer in.
-    others = {"ends_in_answer": 0.0} if name == "format" else {}
-    assert failed(case, **{name: min(score + 0.01, 1.0)}, **others) == [name]
+def test_any_conclusion_will_do_where_any_answer_will_but_none_will_not() -> None:
+    case = good_case(TaskKind.COUNT)
+    for said, failing in (("7", []), ("", ["concludes"])):
+        changed_one = with_attempt(case, conclusions=(said,), examined=True)
+        bare = changed_one.model_copy(update={"examination": Examination()})
+        assert failed(bare, answer=0.0) == failing
+        assert failed(bare) == ["concludes"]
 
 
 def test_a_claim_of_a_time_that_there_is_not_is_refuted() -> None:
@@ -158,12 +137,3 @@ def test_deciding_again_changes_nothing_and_can_be_taken_back() -> None:
     assert decide(once, SETTINGS) == once
     lax = SETTINGS.model_copy(update={"thresholds": Thresholds(necessary=0.0)})
     assert decide(decide(once, lax), SETTINGS) == once
-
-
-def test_every_threshold_has_a_test_here() -> None:
-    """Those that are no checks of a rollout are tested where they are used."""
-    elsewhere = {
-        "agreement", "answerable", "pass_rate_min", "pass_rate_max", "measured", "measured_iou",
-        "no_trace",
-    }  # fmt: skip
-    assert set(AT_EDGE) | elsewhere == set(Thresholds.model_fields)

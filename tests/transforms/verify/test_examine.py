@@ -14,6 +14,7 @@ from schemas.case import Attempt, Case, Scene
 from schemas.rejection import Reason, Stage
 from schemas.rollout import Rollout, Segment, TeacherFacts
 from schemas.task import OPTION_LETTERS, Origin, Task, TaskKind
+from schemas.verdict import check, judge
 from schemas.view import Condition
 from transforms.annotate import teachers
 from transforms.annotate.tasks import make_answer
@@ -21,8 +22,9 @@ from transforms.annotate.teacher import Purpose, Request, TeacherKind, TeacherSe
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
 from transforms.verify.checks import VerifySettings, verify
-from transforms.verify.decide import decide
+from transforms.verify.decide import NOT_EXAMINED, decide, is_missing_examination
 from transforms.verify.examine import Examiner
+from transforms.verify.loop import Answerer
 
 FACTS = TeacherFacts(
     kind="openai", model="m", revision="", prompt_sha256="", params_json="{}", seed=0
@@ -190,3 +192,86 @@ def test_other_thresholds_decide_over_the_same_table(case: Case, examine: Examin
     again = decide(done, lenient)
     assert [one.verdict.accepted for one in again.attempts] == [True, True, False]
     assert decide(again, SETTINGS) == done, "and back"
+
+
+# An examination that breaks -----------------------------------------------------------------------
+
+
+def without_a_clock(case: Case) -> Case:
+    """Its clip has no frame rate, so that where a claim is to be looked up can't be told."""
+    media = case.scene.media.model_copy(update={"fps_den": 0})
+    return case.model_copy(update={"scene": case.scene.model_copy(update={"media": media})})
+
+
+def with_an_unknown_check(case: Case) -> Case:
+    """An attempt was judged by a check that there is no threshold for, so nothing can be decided;
+    what to ask can be told all the same."""
+    *others, last = case.attempts
+    strange = judge(last.rollout.id, (*last.verdict.checks, check("weather", 1.0, 1.0)))
+    last = last.model_copy(update={"verdict": strange})
+    return case.model_copy(update={"attempts": (*others, last)})
+
+
+@pytest.mark.parametrize(
+    ("broken", "settings", "error", "asks"),
+    [
+        (without_a_clock, VerifySettings(), "ZeroDivisionError", False),
+        (with_an_unknown_check, SETTINGS, "AttributeError: ", True),
+    ],
+)
+def test_an_examination_that_breaks_costs_the_attempts_and_not_the_case(
+    case: Case,
+    examine: Examine,
+    broken: Callable[[Case], Case],
+    settings: VerifySettings,
+    error: str,
+    asks: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before = broken(case)
+    outcome, teacher = examine(before, honest, settings)
+    assert bool(teacher.requests) == asks
+    [done] = outcome.outputs
+    # Two entered, none came out accepted, two are told of: nothing vanished.
+    assert (outcome.entered, len(done.accepted), len(outcome.rejections)) == (2, 0, 2)
+    assert [one.subject for one in outcome.rejections] == [
+        one.rollout.id for one in before.accepted
+    ]
+    for one in outcome.rejections:
+        assert (one.stage, one.reason) == (Stage.EXAMINE, Reason.INTERNAL_ERROR)
+        assert one.parent == case.task.id and error in one.detail
+    assert error.removesuffix(": ") in caplog.text
+    for attempt in done.attempts[:2]:
+        assert is_missing_examination(attempt) and not attempt.examined
+        failed = [found.name for found in attempt.verdict.checks if not found.passed]
+        assert failed == [NOT_EXAMINED]
+    assert done.attempts[2] == before.attempts[2]
+    # It is no fault of theirs, so the teacher is not told to mend it.
+    asked = Answerer(MODEL, 0, round=1).first_requests(done)
+    assert [request.sample for request in asked] == [2]
+    # And they do not slip in when everything is decided anew.
+    if not asks:
+        assert decide(done, settings, examines=True) == done
+
+
+def test_an_examination_that_breaks_costs_no_other_case(
+    case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Asked about together, as a batch is."""
+    teacher = ScriptedTeacher(MODEL, looks_up)
+    monkeypatch.setattr(teachers, "make_teacher", lambda *_: teacher)
+    teachers._opened.cache_clear()
+    outcome = ask_about(
+        Examiner(MODEL, VerifySettings(conclusions=0), 0, 0), [without_a_clock(case), case], MODEL,
+        MemoStore(str(tmp_path / "store")), stage=Stage.EXAMINE,
+        named=lambda one: (one.task.id, one.task.clip_id),
+    )  # fmt: skip
+    teachers._opened.cache_clear()
+    assert [len(one.accepted) for one in outcome.outputs] == [0, 2]
+    assert outcome.entered == 4 == 2 + len(outcome.rejections)
+
+
+def looks_up(request: Request) -> str:
+    if request.purpose is Purpose.CHECK:
+        return json.dumps({"seen": "green", "shown": "yes"})
+    return honest(request)

@@ -1,13 +1,14 @@
-"""A scene without files, and observations built by hand, for the tests of this folder."""
+"""A scene without files, and observations built by hand, for the tests of several rooms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 from schemas.case import Scene
 from schemas.clip import Clip, Measures, Media, ShotType
-from schemas.source import GivenQuestion, Source
+from schemas.source import Source
 from schemas.video import Decoded, Probe, Video
 from transforms.annotate.observe import Observation, ShotFacts
 from transforms.video.measures import COLOR_NAMES
@@ -43,11 +44,12 @@ def plain_scene(
     duration_s: float = 10.0,
     start_s: float = 0.0,
     fps: int = 25,
-    questions: Sequence[GivenQuestion] = (),
+    **source: Any,
 ) -> Scene:
-    """A scene of its own for each number; nothing lies in a store."""
-    source = Source(uri=f"v{number}.mp4", location=f"v{number}.mp4", questions=tuple(questions))
-    video = Video(sha256=f"{number:064x}", size_bytes=1, probe=PROBE, source=source)
+    """A scene of its own for each number; nothing lies in a store. `source`: more of the file."""
+    name = f"v{number}.mp4"
+    origin = Source(**({"uri": name, "location": name} | source))
+    video = Video(sha256=f"{number:064x}", size_bytes=1, probe=PROBE, source=origin)
     frames = round(duration_s * fps)
     decoded = Decoded(
         video_id=video.id,
@@ -65,8 +67,8 @@ def plain_scene(
         video_id=video.id,
         start_s=start_s,
         end_s=start_s + duration_s,
-        start_frame=0,
-        end_frame=frames,
+        start_frame=round(start_s * fps),
+        end_frame=round(start_s * fps) + frames,
         shot_starts_s=(start_s,),
         measures=MEASURES,
     )
