@@ -5,7 +5,7 @@ from __future__ import annotations
 from transforms.publish.exports.base import Readme
 from transforms.publish.exports.copies import ShardExporter, braced
 
-MAX_WORKERS = 4
+MAX_WORKERS = 2
 
 
 class WebDataset(ShardExporter):
