@@ -16,6 +16,8 @@ from transforms.publish.exports.copies import ShardExporter
 from transforms.publish.exports.entries import Entry
 from transforms.publish.files import write_bytes, write_text
 
+MAX_WORKERS = 16
+"""Of `energon prepare`, its own default; more than there are shards do nothing but start."""
 COOKERS_FILE = "cookers.py"
 _COOKERS = Path(__file__).with_name("energon_cookers.py")
 _PARTS = {"train": "train", "validation": "val"}
@@ -48,10 +50,11 @@ class Energon(ShardExporter):
 
     def readme(self) -> Readme:
         split, partition, _ = self.first()
+        shards = [sum(map(len, parts.values())) for parts in self.partitions().values()]
         prepare = (
             f"for split in {' '.join(self.partitions())}; do energon prepare --non-interactive "
-            "--num-workers 4 --split-parts 'train:train-.*' --split-parts 'val:validation-.*' "
-            "$split; done"
+            f"--num-workers {min(MAX_WORKERS, max(shards))} --split-parts 'train:train-.*' "
+            "--split-parts 'val:validation-.*' $split; done"
         )
         read = (
             f"python -c \"from cookers import loader; one = next(iter(loader('{split}', "
