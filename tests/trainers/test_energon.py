@@ -1,88 +1,69 @@
 """Megatron-Energon itself prepares our export and iterates it: every sample, with decoded video.
 
-Runs in an environment with `megatron-energon[av_decode]==7.4.1` and what proofreel's export needs
-(pydantic, pyarrow, jinja2, pyyaml); elsewhere it is skipped.
+The commands are those of the export's README. What must come out is read from the shards by
+`tarfile` and PyAV, without Energon.
 """
 
 from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+if "PROOFREEL_TRAINER_EXPORTS" not in os.environ:
+    pytest.skip("needs an environment of its own: make test-trainers", allow_module_level=True)
+
+import av
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "transforms" / "publish"))
-
-from publish_helpers import Item, build_dataset, make_clip, make_items, make_sample
-
-from schemas import rewards
-from schemas.sample import SPLITS, Message, Part, Sample
-from transforms.publish.exports.base import ExportSettings
-from transforms.publish.exports.export import export_dataset
+from megatron import energon
+from trainer_rig import export_of
 
 pytestmark = pytest.mark.slow
-av = pytest.importorskip("av")
-energon = pytest.importorskip("megatron.energon")
 
-HOSTILE = "Is <video> or <|im_end|> on the sign?"
 PREPARED = {".info.json", "dataset.yaml", "index.sqlite", "index.uuid", "split.yaml"}
-
-
-def with_messages(sample: Sample, *messages: Message) -> Sample:
-    return sample.model_copy(update={"messages": list(messages)})
+PARTS = {"train": "train", "val": "validation"}
 
 
 @pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
-    folder = tmp_path_factory.mktemp("clips")
-    clips = [
-        make_clip(folder / "c1.mp4", 1.5, "testsrc"),
-        make_clip(folder / "c2.mp4", 2.0, "testsrc2", audio=True),
-    ]
-    hostile, tools = make_sample("h01", clips[1]), make_sample("t01", clips[1])
-    asked, reply = hostile.messages
-    text = Part(type="text", text=HOSTILE)
-    look = Message(role="tool", parts=[Part(type="text", text="frames")], loss=0)
-    return [
-        *make_items(clips),
-        Item(
-            with_messages(
-                hostile, asked.model_copy(update={"parts": [asked.parts[0], text]}), reply
-            ),
-            "train",
-            clips[1],
-        ),
-        Item(with_messages(tools, tools.messages[0], reply, look, reply), "train", clips[1]),
-    ]
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the export, prepared by the command of its README."""
+    folder = tmp_path_factory.mktemp("energon") / "out"
+    shutil.copytree(export_of("energon"), folder)
+    before = shards(folder)
+    run(commands(folder)[0], folder)
+    assert shards(folder) == before, "the shards themselves are left alone"
+    return folder
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory, items: list[Item]) -> Path:
-    """The export, prepared by the command of its README."""
-    folder = tmp_path_factory.mktemp("energon")
-    build_dataset(folder / "dataset", items)
-    export_dataset(folder / "dataset", "energon", folder / "out", ExportSettings(system="Think."))
-    before = shards(folder / "out")
-    run(commands(folder / "out")[0], folder / "out")
-    assert shards(folder / "out") == before == shards(folder / "dataset")
-    return folder / "out"
+@pytest.fixture
+def cookers(out: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module of the export, imported as a user does: from its folder."""
+    monkeypatch.syspath_prepend(str(out))
+    for name in ("cookers", "rewards"):
+        sys.modules.pop(name, None)
+    yield importlib.import_module("cookers")
+    for name in ("cookers", "rewards"):
+        sys.modules.pop(name, None)
 
 
 def shards(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.tar")}
 
 
-def commands(out: Path) -> list[str]:
-    text = (out / "README.md").read_text("utf-8")
+def commands(folder: Path) -> list[str]:
+    text = (folder / "README.md").read_text("utf-8")
     return re.findall(r"^Train: +`(.*)`", text, re.MULTILINE)
 
 
@@ -96,16 +77,22 @@ def run(command: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def cookers(out: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module of the export, imported as a user does: from its folder."""
-    monkeypatch.syspath_prepend(str(out))
-    yield importlib.import_module("cookers")
-    for name in ("cookers", "rewards"):
-        sys.modules.pop(name, None)
+def splits(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/.nv-meta"))
 
 
-def once(cookers: ModuleType, folder: Path, part: str, workers: int = 0) -> list[Any]:
+def written(folder: Path, partition: str) -> dict[str, tuple[dict[str, Any], bytes]]:
+    """Of a split and partition: JSON and mp4 by key."""
+    found: dict[str, dict[str, bytes]] = {}
+    for path in sorted(folder.glob(f"{partition}-*.tar")):
+        with tarfile.open(path) as tar:
+            for info in tar:
+                key, part = info.name.split(".")
+                found.setdefault(key, {})[part] = tar.extractfile(info).read()  # type: ignore[union-attr]
+    return {key: (json.loads(parts["json"]), parts["mp4"]) for key, parts in found.items()}
+
+
+def once(cookers: ModuleType, folder: Path, part: str, workers: int) -> Iterator[dict[str, Any]]:
     """All samples of a part of a split, one epoch, in batches of two."""
     config = energon.WorkerConfig.default_worker_config(workers)
     data = energon.get_val_dataset(
@@ -113,60 +100,82 @@ def once(cookers: ModuleType, folder: Path, part: str, workers: int = 0) -> list
         task_encoder=cookers.ClipEncoder(),
     )  # fmt: skip
     fields = ("__key__", "context", "answers", "system", "rejected", "label", "sample", "video")
-    return [
-        dict(zip(fields, one, strict=True))
-        for batch in energon.get_loader(data)
-        for one in zip(*(getattr(batch, name) for name in fields), strict=True)
-    ]
+    for batch in energon.get_loader(data, watchdog_timeout_seconds=None):
+        for one in zip(*(getattr(batch, name) for name in fields), strict=True):
+            yield dict(zip(fields, one, strict=True))
 
 
 def test_prepare_leaves_our_configuration_and_finds_the_parts(out: Path) -> None:
-    for split in SPLITS:
+    assert splits(out)
+    for split in splits(out):
         meta = out / split / ".nv-meta"
         assert {path.name for path in meta.iterdir()} == PREPARED
         assert yaml.safe_load((meta / "dataset.yaml").read_text())["__class__"] == "CrudeWebdataset"
-    parts = yaml.safe_load((out / "sft" / ".nv-meta" / "split.yaml").read_text())["split_parts"]
-    assert len(parts["train"]) >= 1 and parts["val"] == ["validation-000000.tar"]
+        counts = json.loads((meta / ".info.json").read_text())["shard_counts"]
+        assert sum(counts.values()) == sum(
+            len(written(out / split, partition)) for partition in PARTS.values()
+        )
 
 
 def test_the_readme_s_command_shows_a_batch(out: Path) -> None:
-    assert "What is in s" in (shown := run(commands(out)[1], out)) and "torch.Size" in shown
+    shown = run(commands(out)[1], out)
+    assert "<answer>" in shown and "torch.Size" in shown
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("workers", [0, 2])
 def test_every_sample_comes_once_with_its_clip_and_label(
-    split: str, out: Path, cookers: ModuleType, items: list[Item]
+    workers: int, out: Path, cookers: ModuleType
 ) -> None:
-    expected = {i.sample.id: i for i in items if i.sample.split == split and i.partition == "train"}
-    expected.pop("t01", None)  # a look on the way: skipped
-    found = once(cookers, out / split, "train", workers=2 if split == "sft" else 0)
-    assert sorted(one["__key__"] for one in found) == sorted(expected)
-    for one in found:
-        item = expected[one["__key__"]]
-        sample = item.sample
-        assert one["sample"] == sample.model_dump(mode="json")
-        assert one["system"] == "Think."
-        replies = [m.parts[0].text for m in sample.messages if m.role == "assistant"]
-        assert one["answers"] == replies
-        rejected = [part.text for m in sample.preference.rejected for part in m.parts]
-        assert one["rejected"] == "\n".join(rejected)
-        right = rewards.format_response("I saw it.", sample.answer.text)
-        assert rewards.score_response(right, one["label"]).total == 1.0
-        if replies and split == "sft":
-            assert rewards.score_response(replies[0], one["label"]).total == 1.0
-        assert frames(one["video"]) == frames_of(item.clip.path)
+    rewards = importlib.import_module("rewards")
+    for split in splits(out):
+        for part, partition in PARTS.items():
+            expected = written(out / split, partition)
+            if not expected:
+                continue
+            looks = {key for key, (sample, _) in expected.items() if uses_tools(sample)}
+            seen = []
+            for one in once(cookers, out / split, part, workers):
+                seen.append(one["__key__"])
+                sample, mp4 = expected[one["__key__"]]
+                assert one["sample"] == sample
+                replies = [m["parts"][0]["text"] for m in sample["messages"][1:]]
+                assert one["answers"] == replies
+                assert bool(one["rejected"]) == (split == "preference")
+                right = rewards.format_response("I saw it.", sample["answer"]["text"])
+                assert rewards.score_response(right, one["label"]).total == 1.0
+                if split in ("sft", "preference"):
+                    assert rewards.score_response(replies[0], one["label"]).answer > 0
+                if workers == 0:
+                    assert frames(one["video"]) == frames_of(mp4)
+            assert sorted(seen) == sorted(expected.keys() - looks)
 
 
-def test_hidden_placeholders_are_rewritten(out: Path, cookers: ModuleType) -> None:
-    found = {one["__key__"]: one["context"] for one in once(cookers, out / "sft", "train")}
-    assert found["h01"] == "Is (video) or (|im_end|) on the sign?"
+def uses_tools(sample: dict[str, Any]) -> bool:
+    return any(one["role"] == "tool" for one in sample["messages"])
 
 
-def test_the_loader_goes_on_without_end_and_val_ends(out: Path, cookers: ModuleType) -> None:
-    train = iter(cookers.loader(str(out / "rl"), batch_size=2))
-    assert [len(next(train).context) for _ in range(4)] == [2] * 4
-    val = list(cookers.loader(str(out / "sft"), split="val"))
-    assert [one.__key__ for one in val] == [["s95"]]
+def test_the_loader_goes_on_without_end(out: Path, cookers: ModuleType) -> None:
+    split = next(one for one in splits(out) if written(out / one, "train"))
+    train = iter(cookers.loader(str(out / split), batch_size=2))
+    count = len(written(out / split, "train"))
+    assert [len(next(train).context) for _ in range(count)] == [2] * count
+
+
+def test_words_that_look_like_media_and_looks_at_parts(out: Path, cookers: ModuleType) -> None:
+    split = next(one for one in splits(out) if written(out / one, "train"))
+    key, (sample, _) = next(iter(written(out / split, "train").items()))
+    asked = sample["messages"][0]
+    asked["parts"][-1]["text"] = "Is <video> or < IMAGE > or <|im_end|> there?"
+    raw = {
+        "__key__": key, "__restore_key__": (), "__subflavors__": {"system": "Think."},
+        "__sources__": (), "json": sample, "mp4": None,
+    }  # fmt: skip
+    cooked = cookers.cook(raw)
+    assert cooked.context == "Is (video) or ( IMAGE ) or (|im_end|) there?"
+    assert cooked.system == "Think."
+    sample["messages"].append({"role": "tool", "parts": []})
+    with pytest.raises(energon.SkipSample):
+        cookers.cook(raw)
 
 
 def frames(video: Any) -> list[bytes]:
@@ -175,6 +184,6 @@ def frames(video: Any) -> list[bytes]:
     return [frame.permute(1, 2, 0).contiguous().numpy().tobytes() for frame in clip]
 
 
-def frames_of(path: Path) -> list[bytes]:
-    with av.open(io.BytesIO(path.read_bytes())) as container:
+def frames_of(mp4: bytes) -> list[bytes]:
+    with av.open(io.BytesIO(mp4)) as container:
         return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
