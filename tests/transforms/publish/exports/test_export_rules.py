@@ -95,9 +95,11 @@ def test_hidden_placeholders_are_rewritten_and_counted(name: str, exported: Any)
         for _, value in leaves(row)
         if isinstance(value, str) and "on the sign?" in value
     ]
-    canonical = next(one.canonical for one in FORMATS if one.name == name)
-    assert any(("left as" if canonical else "rewritten") in what for what in report.lost)
-    if canonical:
+    chosen = next(one for one in FORMATS if one.name == name)
+    if "sft" not in chosen.splits:
+        pytest.skip(f"{name} does not take the split that such a text is in")
+    assert any(("left as" if chosen.canonical else "rewritten") in what for what in report.lost)
+    if chosen.canonical:
         assert all("Is <video> or < IMAGE >" in text for text in asked), "to the letter"
         return
     for text in asked:
