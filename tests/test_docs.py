@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import Config, reference
+from transforms.publish.exports.base import Exporter
+from transforms.publish.exports.export import FORMATS, NAMES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,3 +40,26 @@ def test_every_threshold_has_its_reason() -> None:
     thresholds = Config().verify.thresholds.model_dump()
     for name in [*Config().select.model_dump(), *thresholds]:
         assert name.removesuffix("_max") in page or name in page, name
+
+
+def test_every_export_format_is_on_the_page_of_the_trainers() -> None:
+    """With a section that begins with its command, and with what was tried, or why not."""
+    page = (ROOT / "docs" / "trainers.md").read_text("utf-8")
+    tried = page.split("## What was tried")[1].split("\n## ")[0]
+    for name in NAMES:
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert f"proofreel export DIR --to {name} --out OUT && cd OUT" in section
+        assert f"`{name}`" in tried, f"{name}: say what was tried, or why nothing could be"
+        assert name in (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+def test_the_page_of_the_trainers_says_which_splits_a_format_takes(one: type[Exporter]) -> None:
+    page = (ROOT / "docs" / "trainers.md").read_text("utf-8")
+    (row,) = re.findall(rf"^\| \[`{one.name}`\]\(#{one.name}\) \|.*$", page, re.MULTILINE)
+    said = {
+        split
+        for split, cell in zip(("sft", "preference", "rl"), row.split("|")[3:6], strict=True)
+        if cell.strip() == "x"
+    }
+    assert said == set(one.splits) - {"process", "online"}

@@ -227,7 +227,7 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
     )
     return environment.get_template(TEMPLATE).render(
         facts=facts,
-        front_matter=Markup(_yaml(_front_matter(facts, counts, splits))),  # noqa: S704 - YAML
+        front_matter=Markup(to_yaml(_front_matter(facts, counts, splits))),  # noqa: S704 - YAML
         schema_version=SCHEMA_VERSION,
         partitions=PARTITIONS,
         samples=counts.samples,
@@ -248,7 +248,7 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         limits=[Markup(one) for one in LIMITS],  # noqa: S704 - our own words
         thresholds=settings_rows(facts.config, DECIDING),
         fenced=fenced,
-        config_yaml=_yaml(facts.config),
+        config_yaml=to_yaml(facts.config),
     )
 
 
@@ -336,7 +336,8 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def _yaml(value: Any) -> str:
+def to_yaml(value: Any) -> str:
+    """YAML in the order given, on long lines, without a newline at its end."""
     text = yaml.dump(value, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000)
     return str(text).rstrip("\n")
 

@@ -1,4 +1,5 @@
-"""The column types of a sample, in the YAML that Hugging Face `datasets` reads from a card.
+"""The column types of a sample, in the YAML that Hugging Face `datasets` reads from a card, and in
+Arrow.
 
 With them `load_dataset` need not guess types from the first five samples.
 """
@@ -8,7 +9,10 @@ from __future__ import annotations
 import enum
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import pyarrow as pa
 
 from schemas.base import Record
 from schemas.sample import Sample
@@ -28,6 +32,30 @@ def dataset_features() -> list[dict[str, Any]]:
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
     ]
+
+
+def sample_features() -> list[dict[str, Any]]:
+    """Features of the sample alone, a column for each of its fields."""
+    return [
+        {"name": name, **_feature(field.annotation)} for name, field in Sample.model_fields.items()
+    ]
+
+
+def arrow_schema(features: Iterable[Mapping[str, Any]]) -> pa.Schema:
+    """The Arrow schema of such features, none of whose values may be null."""
+    return pa.schema(_arrow_fields(features))
+
+
+def _arrow_fields(features: Iterable[Mapping[str, Any]]) -> list[pa.Field]:
+    return [pa.field(one["name"], _arrow_type(one), nullable=False) for one in features]
+
+
+def _arrow_type(feature: Mapping[str, Any]) -> pa.DataType:
+    if "struct" in feature:
+        return pa.struct(_arrow_fields(feature["struct"]))
+    if "list" in feature:
+        return pa.list_(_arrow_type(_long(feature["list"])))
+    return pa.type_for_alias(feature["dtype"])
 
 
 def _feature(kind: Any) -> dict[str, Any]:
@@ -52,6 +80,13 @@ def _item(kind: Any) -> Any:
     if len(items) != 1:
         raise TypeError(f"{kind!r} holds several types; a column can't")
     return items.pop()
+
+
+def _long(item: Any) -> Mapping[str, Any]:
+    """What `_shortened` wrote short."""
+    if isinstance(item, str):
+        return {"dtype": item}
+    return {"struct": item} if isinstance(item, list) else dict(item)
 
 
 def _shortened(feature: dict[str, Any]) -> Any:

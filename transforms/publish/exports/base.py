@@ -15,6 +15,9 @@ from transforms.publish.exports.entries import Entry
 from transforms.publish.exports.files import FileSet, MediaFolder
 from transforms.publish.exports.turns import SYSTEM, hides_placeholder
 
+REWRITTEN = "words like <video> in its text were rewritten, lest they count as media"
+LEFT = "words like <video> in its text are left as they are: no template may read them as media"
+
 
 class ExportSettings(BaseModel):
     """What a person can choose about an export."""
@@ -57,6 +60,8 @@ class Exporter(ABC):
 
     out: Path
     settings: ExportSettings
+    dataset: Path
+    """What is exported; for those that take more of it than its entries."""
     files: FileSet = field(init=False)
     media: MediaFolder = field(init=False)
     lost: Counter[str] = field(init=False, default_factory=Counter)
@@ -65,6 +70,8 @@ class Exporter(ABC):
     """As it is called on the command line."""
     splits: ClassVar[tuple[Split, ...]]
     """Those that it can take."""
+    canonical: ClassVar[bool] = False
+    """Whether its text is the dataset's own, in parts of their own beside the media."""
 
     def __post_init__(self) -> None:
         self.files = FileSet(self.out)
@@ -85,7 +92,11 @@ class Exporter(ABC):
         """Count what no trainer's text can carry as it is. Called for each entry."""
         said = entry.sample.messages + entry.sample.preference.rejected
         if hides_placeholder([part.text for message in said for part in message.parts]):
-            self.lose("words like <video> in its text were rewritten, lest they count as media")
+            self.lose(LEFT if self.canonical else REWRITTEN)
+
+    def page(self, text: str) -> str:
+        """README.md, of the lines that every export has."""
+        return text
 
     def lose(self, what: str) -> None:
         """Count something of one sample that the format can't carry."""

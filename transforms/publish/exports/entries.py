@@ -28,6 +28,8 @@ class Entry:
     sample: Sample
     partition: Partition
     mp4: MemberView
+    shard: str
+    """Path of its shard, relative to the dataset."""
 
     @property
     def clip(self) -> SampleMedia:
@@ -88,7 +90,7 @@ def _shard_entries(path: Path, name: str, partition: Partition) -> Iterator[Entr
                     raise BadDatasetError(
                         f"{name}: {key}: the sample is {sample.id!r}, or has no mp4"
                     )
-                yield Entry(sample, partition, MemberView(file, mp4_part))
+                yield Entry(sample, partition, MemberView(file, mp4_part), name)
     except (OSError, BadTarError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise BadDatasetError(f"{name}: {reason}; proofreel check names every fault") from error

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from transforms.publish.exports.base import Exporter, ExportSettings, Report
 from transforms.publish.exports.easyr1 import EasyR1
+from transforms.publish.exports.energon import Energon
 from transforms.publish.exports.entries import read_entries
+from transforms.publish.exports.hf import HuggingFace
 from transforms.publish.exports.internvl import InternVL
 from transforms.publish.exports.llama_factory import LlamaFactory
 from transforms.publish.exports.llava import Llava
@@ -17,10 +19,14 @@ from transforms.publish.exports.qwen import Qwen
 from transforms.publish.exports.trl import Trl
 from transforms.publish.exports.verl import Verl
 from transforms.publish.exports.video_r1 import VideoR1
+from transforms.publish.exports.webdataset import WebDataset
 from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
 from transforms.publish.manifest import REWARDS_FILE
 
 FORMATS: tuple[type[Exporter], ...] = (
+    WebDataset,
+    Energon,
+    HuggingFace,
     LlamaFactory,
     MsSwift,
     OpenRlhf,
@@ -60,7 +66,7 @@ def export_dataset(dataset: Path, name: str, out: Path, settings: ExportSettings
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        exporter = chosen(partial, settings)
+        exporter = chosen(partial, settings, dataset)
         try:
             for entry in read_entries(dataset, wanted):
                 exporter.note_losses(entry)
@@ -77,7 +83,7 @@ def export_dataset(dataset: Path, name: str, out: Path, settings: ExportSettings
         report = Report(
             dict(sorted(exporter.files.counts.items())), dict(sorted(exporter.lost.items()))
         )
-        write_text(partial / "README.md", _readme(exporter, report))
+        write_text(partial / "README.md", exporter.page(_readme(exporter, report)))
         if out.exists():
             out.rmdir()
         partial.rename(out)

@@ -157,6 +157,10 @@ class FileSet:
             self._rows[name] = _opened(path, schema)
             self._stack.callback(self._rows[name].close)
         self._rows[name].add(row)
+        self.count(name)
+
+    def count(self, name: str) -> None:
+        """Count a row of a file; only for files that are written by other means than `add`."""
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def close(self) -> None:
