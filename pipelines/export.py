@@ -6,14 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from schemas.sample import SPLITS
-from transforms.publish.exports.base import ExportSettings
-from transforms.publish.exports.entries import BadDatasetError
-from transforms.publish.exports.export import NAMES, ExportError, export_dataset
-
-_DEFAULTS = ExportSettings()
+from transforms.publish.exports import NAMES
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -28,37 +25,42 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         help="only this split (repeatable); all that the format takes unless said",
     )  # fmt: skip
     parser.add_argument(
-        "--system", default=_DEFAULTS.system, metavar="TEXT",
-        help="the system's turn, which tells the form of replies; '' for none",
+        "--system", metavar="TEXT",
+        help="the system's turn; unless said it tells the form of replies; '' for none",
     )  # fmt: skip
     parser.add_argument(
-        "--fps", type=float, default=_DEFAULTS.fps,
-        help="where frames go as images: frames a second (%(default)s)",
+        "--fps", type=float,
+        help="where frames go as images: frames a second (2)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-frames", type=int, default=_DEFAULTS.max_frames,
-        help="where frames go as images: most of a clip (%(default)s)",
+        "--max-frames", type=int,
+        help="where frames go as images: most of a clip (16)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-side", type=int, default=_DEFAULTS.max_side_px, metavar="PX",
-        help="where frames go as images: longest side (%(default)s)",
+        "--max-side", type=int, dest="max_side_px", metavar="PX",
+        help="where frames go as images: longest side (448)",
     )  # fmt: skip
 
 
 def export(options: argparse.Namespace, console: Console) -> int:
     """Export, and say what came of it; gives the exit code back."""
+    from transforms.publish.exports.base import ExportSettings
+    from transforms.publish.exports.entries import BadDatasetError
+    from transforms.publish.exports.export import ExportError, export_dataset
+
     folder, out = Path(options.folder), Path(options.out)
     dataset = folder / "dataset" if (folder / "dataset").is_dir() else folder
+    chosen = ("system", "fps", "max_frames", "max_side_px")
+    given = {name: getattr(options, name) for name in chosen if getattr(options, name) is not None}
     try:
-        settings = ExportSettings(
-            splits=tuple(options.split),
-            system=options.system,
-            fps=options.fps,
-            max_frames=options.max_frames,
-            max_side_px=options.max_side,
-        )
+        settings = ExportSettings(splits=tuple(options.split), **given)
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            print(f"proofreel: --{one['loc'][0]}: {one['msg']}".replace("_", "-"), file=sys.stderr)
+        return 2
+    try:
         report = export_dataset(dataset, options.to, out, settings)
-    except (ExportError, BadDatasetError, ValueError, OSError) as error:
+    except (ExportError, BadDatasetError, OSError) as error:
         print(f"proofreel: {error}", file=sys.stderr)
         return 2 if isinstance(error, ExportError) else 1
     for name, count in report.rows.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from transforms.publish.exports import NAMES
 from transforms.publish.exports.base import Exporter, ExportSettings, Report
 from transforms.publish.exports.easyr1 import EasyR1
 from transforms.publish.exports.energon import Energon
@@ -23,6 +24,8 @@ from transforms.publish.exports.webdataset import WebDataset
 from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
 from transforms.publish.manifest import REWARDS_FILE
 
+__all__ = ["FORMATS", "NAMES", "ExportError", "export_dataset"]
+
 FORMATS: tuple[type[Exporter], ...] = (
     WebDataset,
     Energon,
@@ -38,7 +41,6 @@ FORMATS: tuple[type[Exporter], ...] = (
     InternVL,
     Llava,
 )
-NAMES = tuple(one.name for one in FORMATS)
 
 
 class ExportError(ValueError):

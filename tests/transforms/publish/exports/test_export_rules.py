@@ -160,3 +160,7 @@ def test_a_damaged_shard_is_named_and_nothing_is_left(
     with pytest.raises(BadDatasetError, match=f"sft/{shard.name}"):
         export_dataset(dataset, "llama-factory", tmp_path / "out", ExportSettings())
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
+
+
+def test_the_names_on_the_command_line_are_those_of_the_formats() -> None:
+    assert tuple(one.name for one in FORMATS) == NAMES
