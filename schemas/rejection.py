@@ -24,6 +24,8 @@ class Stage(StrEnum):
     VERIFY = "verify"
     EXAMINE = "examine"
     ROUTE = "route"
+    DERIVE = "derive"
+    """Merging, choosing from and re-sharding finished datasets."""
 
 
 UNITS: dict[Stage, str] = {
@@ -41,11 +43,14 @@ UNITS: dict[Stage, str] = {
     Stage.VERIFY: "rollout",
     Stage.EXAMINE: "rollout",
     Stage.ROUTE: "task",
+    Stage.DERIVE: "sample",
 }
 """What each stage counts."""
 
-OPTIONAL = frozenset({Stage.TRANSCRIBE, Stage.CONSTRUCT, Stage.DESCRIBE, Stage.EXAMINE})
-"""Stages that a configuration can leave out; where nothing entered they are not listed."""
+OPTIONAL = frozenset(
+    {Stage.TRANSCRIBE, Stage.CONSTRUCT, Stage.DESCRIBE, Stage.EXAMINE, Stage.DERIVE}
+)
+"""Stages that a dataset may have gone without; where nothing entered they are not listed."""
 SOURCES = frozenset({Stage.CONSTRUCT, Stage.TASK})
 """Stages that make what they count: nothing of it came out of a stage before."""
 
@@ -100,6 +105,9 @@ class Reason(StrEnum):
     NOT_EXAMINED = "not_examined"
     # route
     NO_ACCEPTED_ROLLOUT = "no_accepted_rollout"
+    # derive; duplicate, too
+    NOT_CHOSEN = "not_chosen"
+    IN_VALIDATION = "in_validation"
     # any stage
     INTERNAL_ERROR = "internal_error"
 

@@ -22,7 +22,7 @@ from schemas.conditions import Conditions
 from schemas.sample import SPLITS, Sample, Split
 from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, TaskKind
 from transforms.publish.features import dataset_features
-from transforms.publish.manifest import FunnelStage, ShardEntry, is_local_path
+from transforms.publish.manifest import Derived, FunnelStage, ShardEntry, is_local_path
 from transforms.publish.planning import PARTITIONS, Partition
 
 TEMPLATE = "card.md.j2"
@@ -104,6 +104,9 @@ class CardFacts(Record):
     prompts: dict[str, str] = Field(default_factory=dict)
     """Text of each prompt template, by its name."""
     notes: tuple[str, ...] = ()
+    derived: Derived | None = None
+    differing: tuple[tuple[str, str], ...] = ()
+    """Settings on which the parents of a derived dataset don't agree, with their values."""
 
 
 def card_entry(sample: Sample, partition: Partition) -> CardEntry:

@@ -25,6 +25,7 @@ from transforms.publish.check_croissant import croissant_faults
 from transforms.publish.check_shards import Checked, Fault, file_faults, shard_faults
 from transforms.publish.files import PARTIAL_SUFFIX
 from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
+from transforms.publish.lineage import MAX_MANIFEST_BYTES, lineage_of
 from transforms.publish.manifest import (
     FILES,
     INDEX_FILE,
@@ -39,7 +40,6 @@ from transforms.publish.shards import SHARD_PATTERN
 
 __all__ = ["Fault", "check_dataset"]
 
-MAX_MANIFEST_BYTES = 64 << 20
 MAX_TABLE_BYTES = 8 << 30
 """Of a Parquet file, unpacked."""
 
@@ -52,16 +52,18 @@ def check_dataset(dataset_dir: Path) -> list[Fault]:
 
 
 def _check(folder: Path) -> Iterator[Fault]:
-    manifest, faults = _read_manifest(folder)
+    manifest, faults = read_manifest(folder)
     yield from faults
     if manifest is None:
         return
+    lineage = lineage_of(folder, manifest)
     dataset = Checked(
         folder=folder,
-        thresholds=_thresholds(manifest.config),
+        thresholds=[_thresholds(run.config) for run in lineage.runs],
         same_rewards=_rewards_are_ours(folder),
     )
     yield from _manifest_faults(manifest)
+    yield from lineage.faults
     yield from _file_faults(folder, manifest)
     yield from croissant_faults(folder, manifest)
     yield from _index_faults(dataset)
@@ -72,7 +74,8 @@ def _check(folder: Path) -> Iterator[Fault]:
     yield from _whole_faults(dataset, manifest)
 
 
-def _read_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
+def read_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
+    """The manifest of a dataset, and what is wrong with it; None if it can't be had at all."""
     path = folder / MANIFEST_FILE
     try:
         if not path.is_file():  # nor a pipe, which would never end
@@ -124,7 +127,8 @@ def _file_faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
         yield from file_faults(folder / name, name, sha256)
 
 
-def _read_table(folder: Path, name: str, schema: pa.Schema) -> tuple[pa.Table | None, list[Fault]]:
+def read_table(folder: Path, name: str, schema: pa.Schema) -> tuple[pa.Table | None, list[Fault]]:
+    """A table of a dataset, and what is wrong with it; None if it is not as it has to be."""
     path = folder / name
     if not path.is_file():
         return None, []  # named by _file_faults already
@@ -148,7 +152,7 @@ def _read_table(folder: Path, name: str, schema: pa.Schema) -> tuple[pa.Table | 
 
 
 def _index_faults(dataset: Checked) -> Iterator[Fault]:
-    table, faults = _read_table(dataset.folder, INDEX_FILE, INDEX_SCHEMA)
+    table, faults = read_table(dataset.folder, INDEX_FILE, INDEX_SCHEMA)
     yield from faults
     if table is None:
         return
@@ -163,7 +167,7 @@ def _index_faults(dataset: Checked) -> Iterator[Fault]:
 
 
 def _rejected_faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
-    table, faults = _read_table(folder, REJECTED_FILE, REJECTED_SCHEMA)
+    table, faults = read_table(folder, REJECTED_FILE, REJECTED_SCHEMA)
     yield from faults
     if table is None:
         return
@@ -229,6 +233,9 @@ def _whole_faults(dataset: Checked, manifest: Manifest) -> Iterator[Fault]:
     for video, partitions in sorted(dataset.videos.items()):
         if len(partitions) > 1:
             yield Fault(f"{INDEX_FILE}: {video}", "the video is in both train and validation")
+    yield from _shared_clip_faults(dataset.rows.values())
+    if manifest.derived is not None:
+        return  # Not every sample of a task has to be in it; its funnel ends with the samples.
     routed = [line.out for line in manifest.funnel if line.stage == Stage.ROUTE]
     tasks = {row["task_id"] for row in dataset.rows.values()}
     if dataset.has_index and routed and routed[0] != len(tasks):
@@ -236,3 +243,16 @@ def _whole_faults(dataset: Checked, manifest: Manifest) -> Iterator[Fault]:
             f"{MANIFEST_FILE}: funnel: {Stage.ROUTE.value}",
             f"out {routed[0]}, but the samples come from {len(tasks)} tasks",
         )
+
+
+def _shared_clip_faults(rows: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
+    """The same clip on both sides, although it is said to come from two videos."""
+    firsts: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        first = firsts.setdefault(row["mp4_sha256"], row)
+        if first["partition"] != row["partition"] and first["video_id"] != row["video_id"]:
+            yield Fault(
+                f"{INDEX_FILE}: {row['id']}",
+                f"its clip, in {row['partition']}, has the bytes of that of {first['id']}, "
+                f"in {first['partition']}",
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from schemas.base import canonical_json
 from schemas.sample import Sample
 from transforms.publish.check_media import media_facts, media_faults
 from transforms.publish.check_sample import parse_sample, sample_faults
+from transforms.publish.check_split import Found
 from transforms.publish.files import sha256_file
 from transforms.publish.index import condition_scores_json
 from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, ShardEntry
@@ -51,7 +52,8 @@ class Checked:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Rows of the index by id."""
     has_index: bool = False
-    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Sequence[Mapping[str, Any]] = ()
+    """Those of each run that samples may come from."""
     seen: dict[str, str] = field(default_factory=dict)
     """Shard of each key that was found."""
     videos: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -150,10 +152,16 @@ def _entry_faults(
         return
     yield from _identity_faults(dataset, at, shard, key, sample)
     hint = "" if dataset.same_rewards else " (its rewards.py is of another version of proofreel)"
-    for name, what in sample_faults(sample, dataset.thresholds):
+    for name, what in _faults_of(sample, dataset.thresholds):
         graded_otherwise = hint if name == "verdict.checks.answer" else ""
         yield Fault(f"{at}: {name}", what + graded_otherwise)
     yield from _mp4_faults(at, sample, file, mp4, mp4_sha256)
+
+
+def _faults_of(sample: Sample, thresholds: Sequence[Mapping[str, Any]]) -> list[Found]:
+    """What is wrong by the thresholds of the run that suits the sample best."""
+    several = [list(sample_faults(sample, one)) for one in thresholds or [{}]]
+    return min(several, key=len)
 
 
 def _row_faults(dataset: Checked, at: str, key: str, stated: Mapping[str, Any]) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from transforms.publish.manifest import (
     MANIFEST_FILE,
     REJECTED_FILE,
     REWARDS_FILE,
+    Derived,
     FunnelStage,
     Manifest,
     ShardEntry,
@@ -60,6 +61,21 @@ class RunFacts:
         )
 
 
+@dataclass(frozen=True)
+class Heritage:
+    """What a dataset that is made of others takes over from them."""
+
+    derived: Derived
+    rewards: bytes
+    """The grader of the parents."""
+    cost: float
+    """Of the replies in the parents."""
+    differing: tuple[tuple[str, str], ...] = ()
+    """Settings on which the parents don't agree, each with their values in words."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Manifests and cards of the parents, by name."""
+
+
 def make_funnel(
     entered: Mapping[Stage, int], out: Mapping[Stage, int], rejections: Iterable[Rejection]
 ) -> list[FunnelStage]:
@@ -87,6 +103,7 @@ def finish_dataset(
     card_entries: Iterable[CardEntry],
     rejections: Iterable[Rejection],
     usage: Mapping[str, Usage],
+    heritage: Heritage | None = None,
 ) -> Manifest:
     """Write everything beside the shards into `folder`; the manifest last."""
     written = sorted(shards, key=lambda shard: shard.path)
@@ -101,11 +118,15 @@ def finish_dataset(
         funnel=tuple(funnel),
         prompts=facts.prompts,
         notes=facts.notes,
+        derived=heritage.derived if heritage else None,
+        differing=heritage.differing if heritage else (),
     )
-    rewards = Path(schemas.rewards.__file__).read_bytes()
     # Both count them.
     card_entries = list(card_entries)
+    rewards = heritage.rewards if heritage else Path(schemas.rewards.__file__).read_bytes()
+    inherited = heritage.files if heritage else {}
     files = {
+        **{name: write_bytes(folder / name, data) for name, data in sorted(inherited.items())},
         INDEX_FILE: write_parquet(index_table(index_entries, written), folder / INDEX_FILE),
         REJECTED_FILE: write_parquet(rejected_table(rejections), folder / REJECTED_FILE),
         CARD_FILE: write_text(folder / CARD_FILE, render_card(card, card_entries)),
@@ -125,9 +146,10 @@ def finish_dataset(
         shards=list(entries),
         funnel=list(funnel),
         usage=dict(sorted(usage.items())),
-        cost=round(facts.cost(usage), 6),
+        cost=round(heritage.cost if heritage else facts.cost(usage), 6),
         files=files,
         notes=list(facts.notes),
+        derived=heritage.derived if heritage else None,
     )
     write_text(folder / MANIFEST_FILE, manifest.to_text())
     return manifest

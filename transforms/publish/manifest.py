@@ -22,7 +22,7 @@ CROISSANT_FILE = "croissant.json"
 FILES = (INDEX_FILE, REJECTED_FILE, CARD_FILE, REWARDS_FILE, CROISSANT_FILE)
 """The files beside the shards; the manifest knows the hash of each."""
 
-_SAME_THING: Mapping[str, str] = {"input": "video"}
+SAME_THING: Mapping[str, str] = {"input": "video"}
 """An input that gets through ingest is one video."""
 
 
@@ -48,6 +48,17 @@ class FunnelStage(Record):
     rejected: dict[Reason, int]
 
 
+class Derived(Record):
+    """How a dataset came about that was made of others."""
+
+    command: str
+    options: dict[str, Any]
+    """Those of the command that decide about the outcome."""
+    parents: list[str]
+    """SHA-256 of the manifests of what it was made of, sorted; each lies in the folder
+    (`parent_file`), and so do those of their own parents."""
+
+
 class Manifest(Record):
     """The whole of manifest.json. It holds no time of day, no host, no absolute path."""
 
@@ -67,10 +78,17 @@ class Manifest(Record):
     """SHA-256 of the files in `FILES`, by name."""
     notes: list[str] = Field(default_factory=list)
     """What a user has to know, such as that weights were random."""
+    derived: Derived | None = None
+    """Only in the file if the dataset was made of others."""
+
+    @property
+    def samples(self) -> int:
+        return sum(shard.samples for shard in self.shards)
 
     def to_text(self) -> str:
         """The text of manifest.json: sorted keys, indented for people, one newline at the end."""
-        value = self.model_dump(mode="json", by_alias=True)
+        left_out = {"derived"} if self.derived is None else set()
+        value = self.model_dump(mode="json", by_alias=True, exclude=left_out)
         text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
         return text + "\n"
 
@@ -121,7 +139,7 @@ def funnel_faults(funnel: Iterable[FunnelStage]) -> list[tuple[str, str]]:
             # Tasks come from two sides.
             last_out[unit] = (f"{earlier} and {name}", out + line.out)
         else:
-            last_out[_SAME_THING.get(unit, unit)] = (name, line.out)
+            last_out[SAME_THING.get(unit, unit)] = (name, line.out)
     return faults
 
 

@@ -7,8 +7,9 @@ import io
 import re
 import tarfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal, Protocol
 
 from schemas.base import Record
 from schemas.sample import SPLITS, Sample
@@ -62,10 +63,26 @@ class ShardInfo(Record):
     entries: tuple[EntryInfo, ...]
 
 
+class Mp4(Protocol):
+    """Where the bytes of an mp4 come from: a path, or a part of something larger."""
+
+    @property
+    def name(self) -> str: ...
+
+    def open(self, mode: Literal["rb"], /) -> AbstractContextManager[Readable]: ...
+
+
+class Readable(Protocol):
+    """All that is needed of an open file."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 def write_shard(
-    plan: ShardPlan, samples: Mapping[str, Sample], media: Mapping[str, Path], folder: Path
+    plan: ShardPlan, samples: Mapping[str, Sample], media: Mapping[str, Mp4], folder: Path
 ) -> ShardInfo:
-    """Write one shard into the dataset `folder`; samples and mp4 paths are found by key.
+    """Write one shard into the dataset `folder`; samples and mp4s are looked up by key, each when
+    its turn comes.
 
     The file is built beside its place and renamed into it. Raises ValueError, and leaves nothing,
     when a sample or its mp4 is not what was planned or the mp4 is not the one the sample names.
@@ -109,7 +126,7 @@ def clear_strays(folder: Path, plans: list[ShardPlan]) -> list[str]:
     return removed
 
 
-def _add(tar: tarfile.TarFile, planned: PlannedSample, sample: Sample, mp4: Path) -> EntryInfo:
+def _add(tar: tarfile.TarFile, planned: PlannedSample, sample: Sample, mp4: Mp4) -> EntryInfo:
     key = planned.key
     if not KEY_PATTERN.fullmatch(key) or sample.id != key or sample.split != planned.split:
         raise ValueError(
@@ -166,20 +183,21 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
 class _HashedFile(io.RawIOBase):
     """Hashes and counts what passes through, either way."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Any) -> None:
         super().__init__()
         self.file = file
         self.sha256 = hashlib.sha256()
         self.bytes = 0
 
     def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
+        data: bytes = self.file.read(size)
         self._count(data)
         return data
 
     def write(self, data: Any) -> int:
         self._count(data)
-        return self.file.write(data)
+        written: int = self.file.write(data)
+        return written
 
     def _count(self, data: bytes) -> None:
         self.sha256.update(data)

@@ -15,6 +15,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     return [
         make_clip(folder / "c1.mp4", 1.5, "testsrc"),
         make_clip(folder / "c2.mp4", 2.0, "testsrc2", audio=True),
+        make_clip(folder / "c3.mp4", 1.5, "smptebars"),
     ]
 
 

@@ -244,15 +244,14 @@ class Item:
     sample: Sample
     partition: Any
     clip: Clip
+    video_id: str = ""
 
 
 def make_items(clips: Sequence[Clip]) -> list[Item]:
-    """Samples of all splits. Lists that hardly any sample fills are filled in late keys."""
+    """Samples of all splits. Lists that hardly any sample fills are filled in late keys. The last
+    clip is the one of validation."""
     grounding = TaskKind.TEMPORAL_GROUNDING
-    items = [
-        Item(make_sample(f"s{n:02}", clips[n % len(clips)]), "train", clips[n % len(clips)])
-        for n in range(8)
-    ]
+    items = [Item(make_sample(f"s{n:02}", clips[n % 2]), "train", clips[n % 2]) for n in range(8)]
     late = [
         ("s90", TaskKind.MCQ, ("steps",)),
         ("s91", TaskKind.COUNT, ("boxes", "segments")),
@@ -263,7 +262,8 @@ def make_items(clips: Sequence[Clip]) -> list[Item]:
         Item(make_sample(key, clips[0], kind=kind, filled=filled), "train", clips[0])
         for key, kind, filled in late
     ]
-    items.append(Item(make_sample("s95", clips[1], filled=("segments",)), "validation", clips[1]))
+    last = clips[-1]
+    items.append(Item(make_sample("s95", last, filled=("segments",)), "validation", last))
     items.append(Item(make_sample("r01", clips[0], split="rl", kind=grounding), "train", clips[0]))
     items += [
         Item(make_sample(key, clips[0], split=split), "train", clips[0])
@@ -289,7 +289,14 @@ def make_funnel(tasks: int) -> list[FunnelStage]:
     return [funnel_stage(stage, in_, out, rejections) for stage, in_, out in counts]
 
 
-def build_dataset(folder: Path, items: Sequence[Item], *, shard_bytes: int = 60_000) -> Manifest:
+def build_dataset(
+    folder: Path,
+    items: Sequence[Item],
+    *,
+    shard_bytes: int = 60_000,
+    config: dict[str, Any] = CONFIG,
+    funnel: Sequence[FunnelStage] = (),
+) -> Manifest:
     """Write a whole dataset with the functions under test, in the order that a run uses them."""
     by_key = {item.sample.id: item for item in items}
     plans = plan_shards(
@@ -309,18 +316,18 @@ def build_dataset(folder: Path, items: Sequence[Item], *, shard_bytes: int = 60_
         index_entry(
             item.sample,
             item.partition,
-            video_id=f"v-{item.partition}",
+            video_id=item.video_id or f"v-{item.partition}",
             clip_id=item.clip.path.stem,
             task_id=f"t-{item.sample.id}",
         )
         for item in items
     ]
     listed = [ShardEntry(**one.model_dump(exclude={"entries"})) for one in shards]
-    funnel = make_funnel(len(items))
+    funnel = list(funnel) or make_funnel(len(items))
     facts = CardFacts(
         title="Small",
         proofreel_version="0.1.0",
-        config=CONFIG,
+        config=config,
         versions={"ffmpeg": "7"},
         shards=tuple(listed),
         funnel=tuple(funnel),
@@ -344,7 +351,7 @@ def build_dataset(folder: Path, items: Sequence[Item], *, shard_bytes: int = 60_
         schema_version=SCHEMA_VERSION,
         proofreel_version="0.1.0",
         seed=0,
-        config=CONFIG,
+        config=config,
         versions={"ffmpeg": "7"},
         shards=listed,
         funnel=funnel,

@@ -31,6 +31,7 @@ ENTERED = {
     Stage.VERIFY: 71,
     Stage.EXAMINE: 60,
     Stage.ROUTE: 22,
+    Stage.DERIVE: 40,
 }
 OUT = {
     Stage.INGEST: 5,
@@ -47,6 +48,7 @@ OUT = {
     Stage.VERIFY: 60,
     Stage.EXAMINE: 55,
     Stage.ROUTE: 21,
+    Stage.DERIVE: 37,
 }
 
 
