@@ -1,4 +1,4 @@
-"""The command line: run, verify, check, export, publish, inspect, prompt, doctor."""
+"""The command line: `proofreel COMMAND ...`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from pipelines import derive
 
 EXIT_OK, EXIT_FAILED, EXIT_ASKED_WRONGLY = 0, 1, 2
 
@@ -110,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_export_command(commands)
     _add_publish_command(commands)
+    derive.add_commands(commands)
 
     inspect = commands.add_parser(
         "inspect",

@@ -27,17 +27,22 @@ def print_summary(console: Console, manifest: Manifest, folder: Path, replied: R
     """Where the dataset is, what is in it, and what the replies took, `replied` those of this
     run."""
     console.print(funnel_table(manifest.funnel))
-    splits: dict[str, int] = {}
-    for shard in manifest.shards:
-        split = shard.path.split("/")[0]
-        splits[split] = splits.get(split, 0) + shard.samples
-    held = ", ".join(f"{count} {split}" for split, count in splits.items()) or "no samples"
     console.print(f"dataset: {folder}", highlight=False, soft_wrap=True)
-    console.print(f"holds: {held} in {len(manifest.shards)} shards", highlight=False)
+    console.print(f"holds: {held(manifest)}", highlight=False)
     if replied.asked or replied.reused:
         console.print(replies_line(manifest, replied), highlight=False, soft_wrap=True)
     for line in examples(folder):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def held(manifest: Manifest) -> str:
+    """What a dataset holds: samples of each split, and shards."""
+    splits: dict[str, int] = {}
+    for shard in manifest.shards:
+        split = shard.path.split("/")[0]
+        splits[split] = splits.get(split, 0) + shard.samples
+    samples = ", ".join(f"{count} {split}" for split, count in splits.items()) or "no samples"
+    return f"{samples} in {len(manifest.shards)} shards"
 
 
 def replies_line(manifest: Manifest, replied: Replied) -> str:
