@@ -181,7 +181,9 @@ def _case_tree(folder: Folder, case: Case, identity: str) -> Tree:
         question.add(f"{what}: {escape(task.spec_json)}")
     question.add(_pass_rate(case, folder.verify))
     add_examination(tree, case, folder.verify)
-    uses = _uses(case, folder.verify)
+    published = folder.samples_of(task.id)
+    # Held back by its licence, a case shows in no sample.
+    uses = _uses(case, folder.verify) if published else {}
     rounds = list(in_rounds(case))
     for number, attempts in rounds:
         place = tree if len(rounds) == 1 else tree.add(f"round {number}{', repair' * (number > 0)}")
@@ -191,7 +193,7 @@ def _case_tree(folder: Folder, case: Case, identity: str) -> Tree:
             branch = _add_attempt(place, case, attempt, list(used.values()), asked=asked)
             add_attempt_examination(branch, case, attempt, folder.verify)
     _add_rejections(tree, folder, task.id)
-    for row in folder.samples_of(task.id):
+    for row in published:
         mark = f"  {ASKED_FOR}" if row["id"] == identity else ""
         tree.add(f"[green]published[/] as {row['id']} in {row['shard']}{mark}")
     return tree

@@ -14,9 +14,8 @@ from pipelines.config import Config
 from schemas.case import Case
 from schemas.rejection import Rejected
 from schemas.sample import SPLITS
-from transforms.publish.routing import Route, partition, routes
+from transforms.publish.routing import Route, check_license, partition, routes
 from transforms.publish.samples import sample_id
-from transforms.verify.checks import VerifySettings
 from transforms.verify.decide import NOT_EXAMINED, decide, is_missing_examination
 
 EXAMPLES = 3
@@ -71,7 +70,7 @@ class Changes:
 
     def _add_samples(self, old: Case, new: Case) -> None:
         task, video = old.task.id, old.scene.video.id
-        before, after = _routes(old, self.before.verify), _routes(new, self.after.verify)
+        before, after = _routes(old, self.before), _routes(new, self.after)
         splits = [{route.split for route in found.values()} for found in (before, after)]
         if all(splits) and splits[0] != splits[1]:
             self.moved.add(task)
@@ -131,10 +130,11 @@ class Changes:
         }
 
 
-def _routes(case: Case, settings: VerifySettings) -> dict[str, Route]:
+def _routes(case: Case, config: Config) -> dict[str, Route]:
     """By the id of the sample."""
     try:
-        return {sample_id(case, route): route for route in routes(case, settings)}
+        check_license(case, config.publish)
+        return {sample_id(case, route): route for route in routes(case, config.verify)}
     except Rejected:
         return {}
 

@@ -105,6 +105,7 @@ class Reason(StrEnum):
     NOT_EXAMINED = "not_examined"
     # route
     NO_ACCEPTED_ROLLOUT = "no_accepted_rollout"
+    LICENSE = "license"
     # derive; duplicate, too
     NOT_CHOSEN = "not_chosen"
     IN_VALIDATION = "in_validation"

@@ -16,6 +16,7 @@ from schemas.sample import Split
 from schemas.task import SPAN_KINDS, Origin
 from transforms.publish.about import AboutSettings
 from transforms.publish.examined import is_guessed, scores_of
+from transforms.publish.licenses import why_held_back
 from transforms.publish.pairs import PROCESS_CHECKS, best_pair, failed_checks, is_about_answer
 from transforms.publish.planning import Partition
 from transforms.verify.checks import VerifySettings
@@ -36,6 +37,12 @@ class PublishSettings(BaseModel):
     validation_share: float = Field(
         0.02, ge=0.0, lt=1.0, description="share of source videos kept for validation"
     )
+    licenses: tuple[str, ...] = Field(
+        (),
+        description="licences whose sources may be published, such as [CC0-1.0, CC-BY-4.0], as "
+        "the inputs name them but for case and spacing; others, and sources without one, are held "
+        "back. Empty: no gate",
+    )
     about: AboutSettings = Field(default_factory=AboutSettings)
 
 
@@ -48,6 +55,13 @@ class Route:
     """The attempt that proves it, or whose steps are labelled; None for a constructed task: its
     answer is exact, and no attempt proves it."""
     rejected: Attempt | None = None
+
+
+def check_license(case: Case, settings: PublishSettings) -> None:
+    """Raise Rejected(license) if the licence of the source does not let its clips be published."""
+    why = why_held_back(case.scene.video.source.license, settings.licenses)
+    if why:
+        raise Rejected(Reason.LICENSE, why)
 
 
 def routes(case: Case, settings: VerifySettings) -> list[Route]:

@@ -15,7 +15,7 @@ from transforms.memo import MemoStore
 from transforms.outcome import Outcome
 from transforms.publish.files import sha256_file
 from transforms.publish.planning import Partition, PlannedSample, ShardPlan
-from transforms.publish.routing import PublishSettings, partition, routes
+from transforms.publish.routing import PublishSettings, check_license, partition, routes
 from transforms.publish.samples import make_sample
 from transforms.publish.shards import ShardInfo, plan_sample, plan_shards, write_shard
 from transforms.verify.checks import VerifySettings
@@ -44,6 +44,7 @@ class Router:
     pipeline_version: str
 
     def __call__(self, case: Case) -> Outcome[Sequence[Routed]]:
+        check_license(case, self.publish)
         scene = case.scene
         part = partition(scene.video.id, self.seed, self.publish)
         routed = [

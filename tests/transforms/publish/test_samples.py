@@ -12,6 +12,7 @@ from case_helpers import GOLD, OPTIONS, make_attempt, make_case, make_scene, mak
 
 from schemas.case import Case
 from schemas.description import Caption, Description
+from schemas.rejection import Reason, Rejected
 from schemas.rewards import grade, make_label, parse_response, read_label, score_response
 from schemas.sample import Sample
 from schemas.task import Origin, TaskKind
@@ -291,6 +292,33 @@ def test_the_router_keeps_the_samples_of_a_video_together() -> None:
         assert {one.media_ref for one in routed} == {scene.media.ref}
         sides.add(routed[0].partition)
     assert sides == {"train", "validation"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "detail"),
+    [
+        ("CC BY 4.0", ""),
+        ("cc_by-4.0 ", ""),
+        ("", "no licence is stated, so it is not among publish.licenses (CC-BY-4.0, cc0 1.0)"),
+        ("CC-BY-NC-4.0", "licence 'CC-BY-NC-4.0' is not among publish.licenses"),
+        ("CC-BY", "licence 'CC-BY' is not among publish.licenses"),
+    ],
+)
+def test_only_allowed_licences_are_published(stated: str, detail: str) -> None:
+    case = mixed_case(TaskKind.MCQ)
+    source = case.scene.video.source.model_copy(update={"license": stated})
+    video = case.scene.video.model_copy(update={"source": source})
+    case = case.model_copy(update={"scene": case.scene.model_copy(update={"video": video})})
+    ungated = Router(SETTINGS, PublishSettings(), 0, "0.1.0")
+    gated = Router(SETTINGS, PublishSettings(licenses=("cc0 1.0", "CC-BY-4.0")), 0, "0.1.0")
+    assert ungated(case).outputs
+    if not detail:
+        assert gated(case) == ungated(case)
+        return
+    with pytest.raises(Rejected) as raised:
+        gated(case)
+    assert raised.value.reason is Reason.LICENSE
+    assert detail in raised.value.detail
 
 
 def test_no_machine_path_is_published(tmp_path: Path) -> None:
