@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import derive
+from pipelines import derive, features
 
 EXIT_OK, EXIT_FAILED, EXIT_ASKED_WRONGLY = 0, 1, 2
 
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export_command(commands)
     _add_publish_command(commands)
     derive.add_commands(commands)
+    features.add_command(commands, _add_settings)
 
     inspect = commands.add_parser(
         "inspect",

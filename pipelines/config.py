@@ -108,6 +108,11 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
             "shots.join: features compares pictures by a model, and features.model is none; "
             "name a model there, or set shots.join to none"
         )
+    if config.select.reference and not config.features.enabled:
+        raise ConfigError(
+            "select.reference: videos are compared by a model, and features.model is none; name "
+            "the model that the reference was made by"
+        )
     if config.select.max_text_share < 1.0 and not config.overlay_text.enabled:
         raise ConfigError(
             "select.max_text_share: no text is looked for; set overlay_text.enabled to true"

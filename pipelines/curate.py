@@ -29,6 +29,7 @@ from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter
+from transforms.video.exclude import Exclusion
 from transforms.video.ingest import Ingester, keep_one
 from transforms.video.segment import Segmenter
 from transforms.video.shots import Join
@@ -61,7 +62,8 @@ class Curate(Way):
         kept = (
             found
             | "BySha" >> beam.GroupBy(lambda video: video.id)
-            | "KeepOne" >> beam.ParDo(_KeepOne()).with_outputs(REJECTED, main=OUT)
+            | "KeepOne"
+            >> beam.ParDo(KeepOne(self._plan.exclusion)).with_outputs(REJECTED, main=OUT)
         )
         self._rejected_between(Stage.INGEST, kept[REJECTED])
         self._count_out(Stage.INGEST, kept[OUT])
@@ -183,10 +185,18 @@ class Curate(Way):
         return cases
 
 
-class _KeepOne(beam.DoFn):
+class KeepOne(beam.DoFn):
+    """Of inputs with the same bytes one, or none if one of them is excluded."""
+
+    def __init__(self, exclusion: Exclusion) -> None:
+        self._exclusion = exclusion
+
     def process(self, element: tuple[str, Iterable[Video]]) -> Iterator[Any]:
-        video, rejections = keep_one(element[1])
-        yield video
+        videos = list(element[1])
+        rejections = self._exclusion.left_out(videos)
+        if not rejections:
+            video, rejections = keep_one(videos)
+            yield video
         for rejection in rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
 

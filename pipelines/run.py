@@ -26,10 +26,12 @@ from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.features.embed import RANDOM, check_weights
+from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
 from transforms.publish.manifest import MANIFEST_FILE, Manifest
+from transforms.video.exclude import Exclusion, load_exclusion
 from transforms.video.inputs import expand_inputs
 from transforms.video.media_process import ffmpeg_version
 from transforms.video.overlay_text import load_detector
@@ -71,6 +73,7 @@ def run(
         sources = sources[:limit]
     check_prompts(config)
     check_weights(config.features)
+    exclusion = excluded_by(config)
     check_speech(config.speech)
     if config.shots.detector is Detector.TRANSNETV2:
         load_transnet()
@@ -88,7 +91,7 @@ def run(
         about_teacher = check_teacher(config, store, here=here, whole=whole)
         store.sweep()
         sweep(out)
-        plan = _plan(out, store, config)
+        plan = _plan(out, store, config, exclusion)
         if config.teacher.kind is TeacherKind.VLLM and not here:
             plan = replace(plan, share_models=True)
         told = plan.facts.notes if config.features.enabled else ()
@@ -110,7 +113,17 @@ def progress_of(out: Path) -> ProgressLog:
     return ProgressLog(str(out / "work" / "progress.jsonl"))
 
 
-def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
+def excluded_by(config: Config) -> Exclusion:
+    """What the configuration keeps out by name and by bytes. Raises BadInputError.
+
+    Reference videos are read here so that a file that can't be taken is told before any work.
+    """
+    files = config.select.reference
+    references = [(file, read_reference(file, config.features)) for file in files]
+    return load_exclusion(config.input.exclude, hashes_of(references))
+
+
+def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> Plan:
     work = out / "work"
     progress = progress_of(out)
     Path(progress.path).unlink(missing_ok=True)
@@ -124,7 +137,7 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
         config=config.resolved(),
         versions=versions(_more_packages(config)),
         prompts=prompts,
-        notes=_notes(config),
+        notes=(*_notes(config), *([exclusion.note] if exclusion.note else [])),
         prices=prices_of(config.teacher),
         verifier_prices=prices_of(config.verifier or config.teacher),
     )
@@ -135,6 +148,7 @@ def _plan(out: Path, store: MemoStore, config: Config) -> Plan:
         records_folder=str(work / "records.partial"),
         progress=progress,
         facts=facts,
+        exclusion=exclusion,
     )
 
 

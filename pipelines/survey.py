@@ -27,6 +27,7 @@ from transforms.publish.manifest import REJECTED_FILE
 from transforms.video import probe as probing
 from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter, clip_size_px
+from transforms.video.exclude import Exclusion, load_exclusion
 from transforms.video.ingest import ingest, keep_one
 from transforms.video.segment import Segmenter
 from transforms.video.speech import Transcriber
@@ -89,7 +90,7 @@ def survey(sources: Sequence[Source], out: Path, config: Config) -> Survey:
     number = min(len(sources), MOST_LOOKED_AT)
     looked = [sources[place * len(sources) // number] for place in range(number)]
     with ThreadPoolExecutor(PROBING_THREADS) as threads:
-        walker = _Walker(out, config)
+        walker = _Walker(out, config, load_exclusion(config.input.exclude))
         found = list(threads.map(walker.look, looked))
     videos: dict[str, list[Video]] = {}
     for one in found:
@@ -99,6 +100,9 @@ def survey(sources: Sequence[Source], out: Path, config: Config) -> Survey:
     unseen = [one for one in found if isinstance(one, Unseen)]
     refused = sum(one is None for one in found)
     for same in videos.values():
+        if excluded := walker.exclusion.left_out(same):
+            refused += len(excluded)
+            continue
         video, twins = keep_one(same)
         ends = walker.film(video)
         refused += len(twins) + (ends is None)
@@ -112,13 +116,16 @@ def survey(sources: Sequence[Source], out: Path, config: Config) -> Survey:
 class _Walker:
     out: Path
     config: Config
+    exclusion: Exclusion
 
     @property
     def store(self) -> LookUpStore:
         return LookUpStore(str(self.out / "work" / "memo"))
 
     def look(self, source: Source) -> Video | Unseen | None:
-        """The video, if an earlier run has opened it; None if it can't be opened."""
+        """The video, if an earlier run has opened it; None if it can't be opened, or must not."""
+        if self.exclusion.why(source):
+            return None
         try:
             if Path(self.store.root).is_dir():
                 return ingest(source, self.store)
@@ -196,5 +203,6 @@ def _not_selected(out: Path) -> set[str]:
     if not path.exists():
         return set()
     table = pq.read_table(path, columns=["subject", "reason"])
-    reasons = [Reason.NEAR_DUPLICATE.value, Reason.FEATURES_FAILED.value]
+    left_out = (Reason.NEAR_DUPLICATE, Reason.CONTAMINATED, Reason.FEATURES_FAILED)
+    reasons = [reason.value for reason in left_out]
     return set(table.filter(pc.field("reason").isin(reasons))["subject"].to_pylist())

@@ -6,7 +6,7 @@ What runs, in what order; no algorithm.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from transforms.publish.card import card_entry
 from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
 from transforms.publish.index import index_entry
 from transforms.publish.stage import Routed, Router, WriteShards
+from transforms.video.exclude import Exclusion
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Plan:
     facts: RunFacts
     share_models: bool = False
     """Whether several processes of a machine share one teacher."""
+    exclusion: Exclusion = field(default_factory=Exclusion)
+    """Videos that must not come in."""
 
 
 class Way(beam.PTransform):

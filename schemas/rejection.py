@@ -66,6 +66,7 @@ class Reason(StrEnum):
     NOT_A_VIDEO = "not_a_video"
     NO_VIDEO_STREAM = "no_video_stream"
     DUPLICATE = "duplicate"
+    EXCLUDED = "excluded"
     # decode
     NO_DECODABLE_FRAME = "no_decodable_frame"
     TRUNCATED = "truncated"
@@ -75,6 +76,7 @@ class Reason(StrEnum):
     DECODE_TIMEOUT = "decode_timeout"
     DECODER_CRASHED = "decoder_crashed"
     # select
+    CONTAMINATED = "contaminated"
     NEAR_DUPLICATE = "near_duplicate"
     TOO_DARK = "too_dark"
     OVEREXPOSED = "overexposed"

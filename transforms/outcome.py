@@ -41,7 +41,7 @@ class Outcome(Generic[Output]):
 class Work(Protocol[Output]):
     """The work of a leg on one element: a frozen dataclass of settings, so that it can travel."""
 
-    def __call__(self, element: Any) -> Outcome[Output]: ...
+    def __call__(self, element: Any, /) -> Outcome[Output]: ...
 
 
 def rejections(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.features.embed import ClipModel, Pictures, Vectors, prepare, unit_vectors
@@ -121,6 +122,13 @@ def frame_vectors(path: Path) -> Vectors:
         table = pa.ipc.open_file(source).read_all()
         vectors: Vectors = np.stack(table["vector"].to_numpy(zero_copy_only=False))
     return vectors
+
+
+def picture_times(path: Path) -> npt.NDArray[np.float64]:
+    """The times of the stored embeddings in seconds of the source, rising (n,)."""
+    with pa.memory_map(str(path)) as source:
+        times: npt.NDArray[np.float64] = pa.ipc.open_file(source).read_all()["time_s"].to_numpy()
+    return times
 
 
 def mean_vector(frames: Vectors) -> Vectors:

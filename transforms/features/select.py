@@ -22,6 +22,17 @@ class SelectSettings(BaseModel):
     near_duplicate_cosine: float = Field(
         0.97, ge=-1.0, le=1.0, description="clips as alike as this are one and the same"
     )
+    reference: tuple[str, ...] = Field(
+        (),
+        description="outputs of `proofreel features`, such as of the videos of benchmarks; clips "
+        "that are alike to one of them are rejected. It needs features, by the same model",
+    )
+    contamination_cosine: float = Field(
+        0.97,
+        ge=-1.0,
+        le=1.0,
+        description="clips as alike as this to a video of `reference` are of it",
+    )
     min_brightness: float = Field(0.04, ge=0.0, le=1.0, description="mean luma of the clip")
     max_black_share: float = Field(0.5, ge=0.0, le=1.0, description="share of black frames")
     max_underexposed_share: float = Field(

@@ -20,6 +20,7 @@ from transforms.features.pictures import (
     mean_vector,
     sample_times,
 )
+from transforms.features.reference import read_reference
 from transforms.features.select import (
     Candidate,
     Duplicate,
@@ -44,7 +45,8 @@ class QualityGate:
 
 
 class RejectNearDuplicates(beam.PTransform):
-    """PlannedClip -> those that are alike to none kept before; outputs OUT and REJECTED."""
+    """PlannedClip -> those that are alike to no reference video and to none kept before; outputs
+    OUT and REJECTED."""
 
     def __init__(self, features: FeatureSettings, select: SelectSettings, store: MemoStore) -> None:
         super().__init__()
@@ -57,12 +59,16 @@ class RejectNearDuplicates(beam.PTransform):
             _WantClip(self._features, self._store)
         ).with_outputs(REJECTED, main=OUT)
         embedded = wanted[OUT] | "Embed" >> EmbedPictures(self._features, self._store)
+        clean = embedded[OUT] | "Foreign" >> beam.ParDo(
+            _OnlyClean(self._features, self._select, self._store)
+        ).with_outputs(REJECTED, main=OUT)
         failed = (
             wanted[REJECTED],
             embedded[FAILED] | "NotEmbedded" >> beam.MapTuple(_rejection),
+            clean[REJECTED],
         ) | "Failed" >> beam.Flatten()
         duplicates = (
-            embedded[OUT]
+            clean[OUT]
             | "Candidates" >> beam.MapTuple(_candidate)
             | "Together" >> beam.GroupBy(lambda _: None)
             | "Compare" >> beam.FlatMap(_compare, self._select, self._store)
@@ -102,6 +108,33 @@ class _WantClip(beam.DoFn):
         except (OSError, ValueError) as error:
             detail = f"{type(error).__name__}: {error}"[:300]
             yield beam.pvalue.TaggedOutput(REJECTED, _rejection(planned, detail))
+
+
+class _OnlyClean(beam.DoFn):
+    """Lets those clips pass that are of no reference video."""
+
+    def __init__(self, features: FeatureSettings, select: SelectSettings, store: MemoStore) -> None:
+        self._features = features
+        self._select = select
+        self._store = store
+
+    def process(self, embedded: tuple[PlannedClip, str]) -> Iterator[Any]:
+        planned, vectors_ref = embedded
+        for file in self._select.reference:
+            reference = read_reference(file, self._features)
+            frames = frame_vectors(self._store.path(vectors_ref))
+            match = reference.find(frames, self._select.contamination_cosine)
+            if match is not None:
+                rejection = Rejection(
+                    stage=Stage.SELECT,
+                    reason=Reason.CONTAMINATED,
+                    subject=planned.clip.id,
+                    parent=planned.clip.video_id,
+                    detail=f"of {match.name}, cosine {match.cosine}",
+                )
+                yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+                return
+        yield planned, vectors_ref
 
 
 def _candidate(planned: PlannedClip, vectors_ref: str) -> Candidate:

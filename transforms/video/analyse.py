@@ -61,6 +61,12 @@ class InputSettings(BaseModel):
         le=1.0,
         description="videos are rejected if the decoder has to patch up more of their frames",
     )
+    exclude: tuple[str, ...] = Field(
+        (),
+        description="lists of videos that must not come in, such as those of benchmarks: text "
+        "files with an id, a YouTube id, a name, an address or a SHA-256 in each line, or JSON "
+        "lines",
+    )
 
 
 def fit_frame_rate(times_s: npt.NDArray[np.float64]) -> tuple[Fraction, bool]:

@@ -1,0 +1,181 @@
+"""Videos embedded as they are, so that runs can keep out what is alike to them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.config import Config, ConfigError
+from pipelines.curate import KeepOne
+from pipelines.run import Prepare, locked
+from schemas.base import canonical_json
+from schemas.case import Footage
+from schemas.rejection import Reason, Rejection, Stage
+from schemas.source import Source
+from schemas.video import Video
+from transforms.features.embed import FeatureSettings, check_weights, identity
+from transforms.features.embedding import FAILED, EmbedPictures
+from transforms.features.pictures import VERSION, Wanted, frame_vectors, picture_times, sample_times
+from transforms.features.reference import FEATURES_FILE, ReferenceVideo, write_reference
+from transforms.legs import OUT, REJECTED, Leg
+from transforms.memo import MemoStore
+from transforms.progress import NOWHERE
+from transforms.publish.files import write_text
+from transforms.video.analyse import Analyser
+from transforms.video.exclude import Exclusion
+from transforms.video.ingest import Ingester
+from transforms.video.inputs import expand_inputs
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and which inputs are not in it."""
+
+    path: Path
+    videos: int
+    pictures: int
+    rejections: tuple[Rejection, ...]
+
+
+def make_features(inputs: Sequence[str], out: Path, config: Config, prepare: Prepare) -> Written:
+    """Embed the sampled pictures of videos into `out`; what an earlier call did is looked up.
+
+    Raises ConfigError, BadInputError, WeightsError and BusyError before any work.
+    """
+    if not config.features.enabled:
+        raise ConfigError("features.model: is none; name a model to embed the pictures by")
+    sources, refused = expand_inputs(inputs, out)
+    check_weights(config.features)
+    runner, options = prepare([])
+    work = out / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    store = MemoStore(str(work / "memo"))
+    found = work / "embedded.json"
+    with locked(work / "lock"):
+        store.sweep()
+        with beam.Pipeline(runner=runner, options=options) as pipeline:
+            _ = pipeline | "Features" >> _Embed(sources, config, store, str(found))
+        rows, rejections = _read(found)
+        path = out / FEATURES_FILE
+        videos = pictures = 0
+        if rows:
+            vectors = _vectors(rows, store)
+            videos, pictures = write_reference(vectors, config.features, path)
+    return Written(path, videos, pictures, (*refused, *rejections))
+
+
+class _Embed(beam.PTransform):
+    """From sources to a file that says where the vectors of each video lie."""
+
+    def __init__(
+        self, sources: Sequence[Source], config: Config, store: MemoStore, path: str
+    ) -> None:
+        super().__init__()
+        self._sources = list(sources)
+        self._config = config
+        self._store = store
+        self._path = path
+
+    def expand(self, root: Any) -> beam.PCollection:
+        config, store = self._config, self._store
+        ingested = (
+            root
+            | "Sources" >> beam.Create(self._sources)
+            | "Ingest" >> Leg(Stage.INGEST, Ingester(store), _source_subject, NOWHERE)
+        )
+        kept = (
+            ingested[OUT]
+            | "BySha" >> beam.GroupBy(lambda video: video.id)
+            | "KeepOne" >> beam.ParDo(KeepOne(Exclusion())).with_outputs(REJECTED, main=OUT)
+        )
+        analyser = Analyser(config.input, config.shots.score_family, config.features.fps, store)
+        decoded = (
+            kept[OUT]
+            | "Spread" >> beam.Reshuffle()
+            | "Decode" >> Leg(Stage.DECODE, analyser, _video_subject, NOWHERE)
+        )
+        wanted = decoded[OUT] | "Wanted" >> beam.ParDo(
+            _WantVideo(config.features, store)
+        ).with_outputs(REJECTED, main=OUT)
+        embedded = wanted[OUT] | "Embed" >> EmbedPictures(config.features, store)
+        rejected = (
+            ingested[REJECTED],
+            decoded[REJECTED],
+            wanted[REJECTED],
+            embedded[FAILED] | "NotEmbedded" >> beam.MapTuple(_rejection),
+        ) | "Rejected" >> beam.Flatten()
+        return (
+            root
+            | "Once" >> beam.Create([None])
+            | "Write"
+            >> beam.Map(
+                _write,
+                path=self._path,
+                rows=beam.pvalue.AsList(embedded[OUT] | "Rows" >> beam.MapTuple(_row)),
+                rejections=beam.pvalue.AsList(rejected),
+            )
+        )
+
+
+class _WantVideo(beam.DoFn):
+    """All sampled frames of a video, as pictures to embed."""
+
+    def __init__(self, settings: FeatureSettings, store: MemoStore) -> None:
+        self._settings = settings
+        self._store = store
+
+    def process(self, footage: Footage) -> Iterator[Any]:
+        samples_ref = footage.decoded.samples_ref
+        made_of = [samples_ref, "all", identity(self._settings)]
+        try:
+            times = sample_times(self._store.path(samples_ref), -math.inf, math.inf)
+        except (OSError, ValueError) as error:
+            rejection = _rejection(footage, f"{type(error).__name__}: {error}"[:300])
+            yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+            return
+        entry = self._store.entry("features", VERSION, *made_of)
+        yield Wanted(footage, samples_ref, times, entry)
+
+
+def _source_subject(source: Source) -> list[tuple[str, str]]:
+    return [(source.uri, "")]
+
+
+def _video_subject(video: Video) -> list[tuple[str, str]]:
+    return [(video.id, video.source.uri)]
+
+
+def _rejection(footage: Footage, detail: str) -> Rejection:
+    return Rejection(
+        stage=Stage.SELECT,
+        reason=Reason.FEATURES_FAILED,
+        subject=footage.video.id,
+        parent=footage.video.source.uri,
+        detail=detail,
+    )
+
+
+def _row(footage: Footage, vectors_ref: str) -> list[str]:
+    return [footage.video.source.uri, footage.video.sha256, vectors_ref]
+
+
+def _write(_: None, path: str, rows: list[list[str]], rejections: list[Rejection]) -> None:
+    refused = sorted(one.to_json() for one in rejections)
+    write_text(Path(path), canonical_json({"rows": sorted(rows), "rejections": refused}))
+
+
+def _read(path: Path) -> tuple[list[list[str]], list[Rejection]]:
+    value = json.loads(path.read_text("utf-8"))
+    return value["rows"], [Rejection.from_json(one) for one in value["rejections"]]
+
+
+def _vectors(rows: Sequence[Sequence[str]], store: MemoStore) -> Iterator[ReferenceVideo]:
+    for name, sha256, vectors_ref in rows:
+        path = store.path(vectors_ref)
+        yield ReferenceVideo(name, sha256, picture_times(path), frame_vectors(path))
