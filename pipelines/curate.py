@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from pipelines.records import KeepRecords
 from pipelines.way import Plan, Way, case_subject, one_of
-from schemas.case import Attempt, Case
+from schemas.case import Attempt, Case, Scene
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from schemas.video import Video
@@ -28,7 +28,7 @@ from transforms.legs import OUT, REJECTED
 from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
-from transforms.video.cut import Cutter
+from transforms.video.cut import Cutter, of_one_video
 from transforms.video.exclude import Exclusion
 from transforms.video.ingest import Ingester, keep_one
 from transforms.video.segment import Segmenter
@@ -106,12 +106,18 @@ class Curate(Way):
             | "ClipsOfVideo" >> beam.MapTuple(_in_order)
         )
         cutter = Cutter(config.cut, store, config.subtitles)
-        scenes = self._leg(grouped, Stage.CUT, cutter, _planned_subjects)
+        cut = self._leg(grouped, Stage.CUT, cutter, _planned_subjects)
+        distinct = (
+            cut
+            | "ByBytes" >> beam.GroupBy(lambda scene: scene.media.sha256)
+            | "OfOneVideo" >> beam.ParDo(_OfOneVideo()).with_outputs(REJECTED, main=OUT)
+        )
+        self._rejected_between(Stage.CUT, distinct[REJECTED])
+        scenes = distinct[OUT]
         self._count_out(Stage.CUT, scenes)
         folder = self._plan.records_folder
         footage | "KeepVideos" >> KeepRecords(folder, "video", _footage_record)
         planned | "KeepClips" >> KeepRecords(folder, "clip", _planned_record)
-        scenes = scenes | "Spread2" >> beam.Reshuffle()
         if config.speech.model:
             transcriber = Transcriber(config.speech, store)
             scenes = self._leg(scenes, Stage.TRANSCRIBE, transcriber, _scene_subject)
@@ -197,6 +203,14 @@ class KeepOne(beam.DoFn):
         if not rejections:
             video, rejections = keep_one(videos)
             yield video
+        for rejection in rejections:
+            yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+
+
+class _OfOneVideo(beam.DoFn):
+    def process(self, element: tuple[str, Iterable[Scene]]) -> Iterator[Any]:
+        kept, rejections = of_one_video(element[1])
+        yield from kept
         for rejection in rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
 

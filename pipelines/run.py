@@ -22,6 +22,7 @@ from pipelines.records import keep_prompts
 from pipelines.way import Plan
 from proofreel import __version__
 from runners.launch import works_here, works_on_this_machine
+from schemas.base import content_hash
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
@@ -120,7 +121,13 @@ def excluded_by(config: Config) -> Exclusion:
     """
     files = config.select.reference
     references = [(file, read_reference(file, config.features)) for file in files]
-    return load_exclusion(config.input.exclude, hashes_of(references))
+    exclusion = load_exclusion(config.input.exclude, hashes_of(references))
+    notes = [
+        f"Clips alike to the {len(reference.names)} videos of {Path(file).name} were left out "
+        f"(sha256 of their hashes {content_hash(*sorted(reference.hashes))[:16]})."
+        for file, reference in references
+    ]
+    return replace(exclusion, notes=(*exclusion.notes, *notes))
 
 
 def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> Plan:
@@ -137,7 +144,7 @@ def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> 
         config=config.resolved(),
         versions=versions(_more_packages(config)),
         prompts=prompts,
-        notes=(*_notes(config), *([exclusion.note] if exclusion.note else [])),
+        notes=(*_notes(config), *exclusion.notes),
         prices=prices_of(config.teacher),
         verifier_prices=prices_of(config.verifier or config.teacher),
     )

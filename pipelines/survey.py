@@ -203,6 +203,6 @@ def _not_selected(out: Path) -> set[str]:
     if not path.exists():
         return set()
     table = pq.read_table(path, columns=["subject", "reason"])
-    left_out = (Reason.NEAR_DUPLICATE, Reason.CONTAMINATED, Reason.FEATURES_FAILED)
-    reasons = [reason.value for reason in left_out]
+    others = (Reason.NEAR_DUPLICATE, Reason.CONTAMINATED, Reason.DUPLICATE)
+    reasons = [reason.value for reason in (*others, Reason.FEATURES_FAILED)]
     return set(table.filter(pc.field("reason").isin(reasons))["subject"].to_pylist())

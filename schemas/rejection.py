@@ -90,7 +90,7 @@ class Reason(StrEnum):
     TOO_QUIET = "too_quiet"
     SHOT_TYPE = "shot_type"
     FEATURES_FAILED = "features_failed"
-    # cut
+    # cut; duplicate, too
     CUT_FAILED = "cut_failed"
     # transcribe
     SPEECH_FAILED = "speech_failed"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.case import PlannedClip, Scene
 from schemas.clip import Clip, Media
-from schemas.rejection import Reason, Rejected, Stage
+from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome, is_fatal, rejection
@@ -300,6 +300,25 @@ def muxer_options(rate: Fraction) -> dict[str, str]:
         "fflags": "+bitexact",
         "video_track_timescale": str(scale),
     }
+
+
+def of_one_video(scenes: Iterable[Scene]) -> tuple[list[Scene], list[Rejection]]:
+    """Of clips with the same bytes those of the video whose id sorts first: from two videos, they
+    could stand on both sides of train and validation."""
+    ordered = sorted(scenes, key=lambda scene: (scene.video.id, scene.clip.start_frame))
+    first = ordered[0]
+    kept = [scene for scene in ordered if scene.video.id == first.video.id]
+    detail = f"same bytes as {first.clip.id}, of another video"
+    return kept, [
+        Rejection(
+            stage=Stage.CUT,
+            reason=Reason.DUPLICATE,
+            subject=scene.clip.id,
+            parent=scene.video.id,
+            detail=detail,
+        )
+        for scene in ordered[len(kept) :]
+    ]
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ class Exclusion:
 
     entries: Mapping[str, str] = field(default_factory=dict)
     """From a key (`_keys_of_...`) to the entry and its list, in words."""
-    note: str = ""
-    """What a reader of the dataset must know; "" if nothing is excluded."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the dataset must know."""
 
     def why(self, source: Source, sha256: str = "") -> str:
         """Which entry an input matches, in words; "" if none."""
@@ -85,9 +85,11 @@ def load_exclusion(files: Sequence[str], known: Mapping[str, str] | None = None)
             for key in _keys_of_entry(one):
                 entries.setdefault(key, f"{one!r} of {path.name}")
         content = content_hash(*sorted(set(found)))
-        notes.append(f"{path.name} ({len(set(found))} entries, sha256 {content[:16]})")
-    note = f"Videos named in {', '.join(notes)} were left out." if notes else ""
-    return Exclusion(entries, note)
+        notes.append(
+            f"Videos named in {path.name} were left out ({len(set(found))} entries, sha256 "
+            f"{content[:16]})."
+        )
+    return Exclusion(entries, tuple(notes))
 
 
 def _entries(path: Path) -> Iterator[str]:
