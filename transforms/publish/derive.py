@@ -16,10 +16,9 @@ from typing import Any, Literal
 
 from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
-from schemas.usage import Usage
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
 from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
-from transforms.publish.lineage import agreed, derived_funnel, differing
+from transforms.publish.lineage import derived_config, derived_funnel, derived_usage, differing
 from transforms.publish.manifest import Derived, Manifest, funnel_faults
 from transforms.publish.parents import DeriveError, Parent, inherited_files, open_parents
 from transforms.publish.planning import plan_shards
@@ -71,7 +70,7 @@ def derive(
             [one.index for one in found],
             [one.card for one in found],
             [*inherited, *rejections],
-            _usage(manifests),
+            derived_usage(manifests),
             _heritage(parents, request, shard_bytes),
         )
 
@@ -199,8 +198,6 @@ def _shard_bytes(manifest: Manifest) -> int:
 
 
 def _facts(manifests: Sequence[Manifest], shard_bytes: int, proofreel_version: str) -> RunFacts:
-    config = agreed([one.config for one in manifests])
-    config["publish"] = {**config.get("publish", {}), "shard_bytes": shard_bytes}
     seeds = {one.seed for one in manifests}
     names = sorted({name for one in manifests for name in one.versions})
     versions = {
@@ -211,19 +208,11 @@ def _facts(manifests: Sequence[Manifest], shard_bytes: int, proofreel_version: s
     return RunFacts(
         proofreel_version=proofreel_version,
         seed=seeds.pop() if len(seeds) == 1 else -1,
-        config=config,
+        config=derived_config(manifests, shard_bytes),
         versions=versions,
         prompts={},
         notes=tuple(notes),
     )
-
-
-def _usage(manifests: Iterable[Manifest]) -> dict[str, Usage]:
-    total: dict[str, Usage] = {}
-    for one in manifests:
-        for stage, usage in one.usage.items():
-            total[stage] = total.get(stage, Usage()) + usage
-    return total
 
 
 def _heritage(parents: Sequence[Parent], request: Request, shard_bytes: int) -> Heritage:

@@ -18,10 +18,12 @@ from pydantic import ValidationError
 
 from schemas.base import canonical_json
 from schemas.rejection import SOURCES, UNITS, Reason, Rejection, Stage
+from schemas.usage import Usage
 from transforms.publish.check_shards import Fault
 from transforms.publish.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
+    REWARDS_FILE,
     SAME_THING,
     FunnelStage,
     Manifest,
@@ -137,6 +139,21 @@ def agreed(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def derived_config(parents: Sequence[Manifest], shard_bytes: int) -> dict[str, Any]:
+    """What the parents agree on, with the size of the derived dataset's own shards."""
+    config = agreed([parent.config for parent in parents])
+    return {**config, "publish": {**config.get("publish", {}), "shard_bytes": shard_bytes}}
+
+
+def derived_usage(parents: Iterable[Manifest]) -> dict[str, Usage]:
+    """What the replies in all parents took, by stage."""
+    total: dict[str, Usage] = {}
+    for parent in parents:
+        for stage, usage in parent.usage.items():
+            total[stage] = total.get(stage, Usage()) + usage
+    return total
+
+
 def differing(
     configs: Sequence[Mapping[str, Any]], prefix: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
@@ -229,6 +246,13 @@ def _sum_faults(manifest: Manifest, parents: Sequence[Manifest]) -> Iterator[tup
         return
     if manifest.derived.parents != sorted(set(manifest.derived.parents)):
         yield "derived: parents", "are not sorted, or one is there twice"
+    shard_bytes = manifest.derived.options.get("shard_bytes", 0)
+    if manifest.config != derived_config(parents, shard_bytes):
+        yield "config", "is not what the parents agree on"
+    if manifest.usage != derived_usage(parents):
+        yield "usage", "is not the sum of the parents"
+    if any(one.files.get(REWARDS_FILE) != manifest.files.get(REWARDS_FILE) for one in parents):
+        yield f"files: {REWARDS_FILE}", "is not that of the parents"
     expected = derived_funnel(parents, manifest.samples, [])
     lines = {line.stage: line for line in manifest.funnel}
     for stage in sorted(lines.keys() - {line.stage for line in expected}):

@@ -342,9 +342,24 @@ def name_no_parents(value: dict[str, Any]) -> None:
     value["derived"]["parents"] = []
 
 
+def claim_a_threshold(value: dict[str, Any]) -> None:
+    value["config"]["verify"]["thresholds"]["answer"] = 0.9
+
+
+def claim_less_usage(value: dict[str, Any]) -> None:
+    value["usage"] = {"answer": {"replies": 1, "prompt_tokens": 1, "completion_tokens": 1}}
+
+
+def claim_another_grader(value: dict[str, Any]) -> None:
+    value["files"]["rewards.py"] = "0" * 64
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (claim_a_threshold, "config: is not what the parents agree on"),
+        (claim_less_usage, "usage: is not the sum of the parents"),
+        (claim_another_grader, "files: rewards.py: is not that of the parents"),
         (change_funnel("ingest", **{"in": 1, "out": 1}), "funnel: ingest: is not the sum"),
         (change_funnel("derive", **{"in": 1, "out": 1}), "in 18, out 16, but the parents"),
         (forget_parents, "derive: the dataset names no parents"),
