@@ -25,8 +25,10 @@ from planted.items import ALL_TWINS, KINDS, RIGHT, Item, make_items
 from planted.many import Written, examined_case, written
 from planted.reader import RATES, running
 
+from pipelines.config import Config
 from pipelines.records import _write as keep
 from pipelines.records import records as records_of
+from pipelines.verdict_changes import Changes
 from schemas.case import Attempt, Case
 from transforms.annotate.asker import gather
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
@@ -190,6 +192,8 @@ def speed(options: argparse.Namespace) -> None:
             print(
                 f"deciding {told}, from records ({size:.0f} MB): {wall_s:.2f} s ({cpu_s:.2f} CPU)"
             )
+            wall_s, cpu_s = clocked(lambda: _compare_stored(records, settings))  # noqa: B023
+            print(f"telling what changes in {told}: {wall_s:.2f} s ({cpu_s:.2f} CPU)")
 
 
 def clocked(work: Callable[[], None]) -> tuple[float, float]:
@@ -217,6 +221,16 @@ def _decide_all(cases: Sequence[Case], settings: VerifySettings) -> None:
 def _decide_stored(folder: Path, settings: VerifySettings) -> None:
     for _, text in records_of(folder, "case"):
         decide(Case.from_json(text), settings)
+
+
+def _compare_stored(folder: Path, settings: VerifySettings) -> None:
+    """What `proofreel verify` does with the records before it prints: it decides and routes every
+    task twice, as it was and as it would be."""
+    stricter = settings.thresholds.model_copy(update={"necessary": 0.9})
+    after = settings.model_copy(update={"thresholds": stricter})
+    changes = Changes(*(Config().model_copy(update={"verify": one}) for one in (settings, after)))
+    for _, text in records_of(folder, "case"):
+        changes.add(Case.from_json(text))
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from schemas.base import Record, content_id
 
 
@@ -75,6 +77,8 @@ class Rollout(Record):
         return rollout_id(self.task_id, self.round, self.sample)
 
 
+@lru_cache(maxsize=1024)
 def rollout_id(task_id: str, round: int, sample: int) -> str:
     """Id of a rollout, from its task and its place among the attempts."""
+    # Whoever looks at a case asks for the same few again and again.
     return content_id("r", task_id, round, sample)

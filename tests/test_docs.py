@@ -10,6 +10,8 @@ import pytest
 from pipelines.config import Config, reference
 from transforms.publish.exports.base import Exporter
 from transforms.publish.exports.export import FORMATS, NAMES
+from transforms.verify.checks import Thresholds
+from transforms.verify.decide import EXAMINED, NOT_EXAMINED
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -63,3 +65,25 @@ def test_the_page_of_the_trainers_says_which_splits_a_format_takes(one: type[Exp
         if cell.strip() == "x"
     }
     assert said == set(one.splits) - {"process", "online"}
+
+
+OF_A_TASK = frozenset({"answerable", "pass_rate_min", "pass_rate_max"})
+"""Thresholds that decide about the splits of a task, and about no rollout."""
+
+
+def test_every_check_is_explained_by_what_passes_and_what_does_not() -> None:
+    page = (ROOT / "docs" / "verifier.md").read_text("utf-8")
+    explained = {}
+    for line in page.splitlines():
+        first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        if first.startswith("`") and len(cells) > 1:
+            *_, accepted, rejected = cells
+            explained |= dict.fromkeys(re.findall(r"`(\w+)`", first), (accepted, rejected))
+    checks = set(Thresholds.model_fields) - OF_A_TASK
+    assert set(EXAMINED) < checks
+    assert set(explained) == checks | {NOT_EXAMINED}
+    for name, (accepted, rejected) in explained.items():
+        assert accepted and rejected and accepted != rejected, name
+    # The views are shown in pictures, which say what is seen in them.
+    pictures = re.findall(r"!\[([^]]+)\]\(images/verifier-", page)
+    assert pictures and all("views" in words for words in pictures)

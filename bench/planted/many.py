@@ -65,6 +65,7 @@ def examined_case(one: Written, settings: VerifySettings) -> Case:
                 for step in range(3)
             ),
             conclusions=(gold.text,) * settings.conclusions,
+            examined=True,
         )
         for rollout in one.rollouts
     )  # fmt: skip

@@ -9,8 +9,10 @@ from schemas.task import Answer
 from schemas.view import Condition
 from transforms.verify.checks import VerifySettings
 from transforms.verify.conditions import (
+    Marked,
     TaskScores,
     cited_spans,
+    mark,
     right_answers,
     right_share,
     score_evidence,
@@ -24,33 +26,31 @@ OF_SPANS = (Condition.EVIDENCE, Condition.MASKED)
 
 def scores_of(case: Case, settings: VerifySettings) -> TaskScores:
     """What the views say of the task itself, not of one of its rollouts."""
-    gold = gold_of(case, settings)
-    return score_task(case.examination, case.task, gold, settings.thresholds)
+    return score_task(_marked(case, gold_of(case, settings), settings), settings.thresholds)
 
 
-def is_guessed(case: Case, settings: VerifySettings) -> bool:
+def _marked(case: Case, gold: Answer, settings: VerifySettings) -> Marked:
+    return mark(case.examination, case.task, gold, settings.thresholds)
+
+
+def is_guessed(scores: TaskScores, settings: VerifySettings) -> bool:
     """Whether the question was found to be answerable without the clip."""
-    blind = scores_of(case, settings).blind
-    return blind >= 0 and 1.0 - blind < settings.thresholds.needs_video
+    return scores.blind >= 0 and 1.0 - scores.blind < settings.thresholds.needs_video
 
 
 def conditions_of(case: Case, shown: Attempt | None, settings: VerifySettings) -> Conditions:
     """The table of a task; of the views of cited spans those that the shown attempt cites."""
     table, gold = case.examination, gold_of(case, settings)
     duration_s = case.scene.media.duration_s
-    scores = scores_of(case, settings)
+    marked = _marked(case, gold, settings)
+    scores = score_task(marked, settings.thresholds)
     spans = cited_spans(shown.rollout, case.task.kind, duration_s) if shown else ()
     rows = [
         row
         for row in table.rows
         if row.condition not in OF_SPANS or (spans and row.view.spans_s == spans)
     ]
-    sufficiency = necessity = -1.0
-    if shown is not None:
-        evidence = score_evidence(
-            table, shown.rollout, case.task, gold, duration_s, settings.thresholds
-        )
-        sufficiency, necessity = evidence.sufficiency, evidence.necessity
+    evidence = score_evidence(marked, spans)
     return Conditions(
         model=table.model,
         # In an order of their own: which rollout was examined first says nothing.
@@ -63,8 +63,8 @@ def conditions_of(case: Case, shown: Attempt | None, settings: VerifySettings) -
         scores=ConditionScores(
             difficulty=round(1.0 - scores.full, DECIMALS) if scores.full >= 0 else -1.0,
             language_prior=round(scores.blind, DECIMALS),
-            sufficiency=round(sufficiency, DECIMALS),
-            necessity=round(necessity, DECIMALS),
+            sufficiency=round(evidence.sufficiency, DECIMALS),
+            necessity=round(evidence.necessity, DECIMALS),
             order_sensitivity=round(scores.order_needed, DECIMALS),
             answerable_from_s=scores.answerable_from_s,
         ),

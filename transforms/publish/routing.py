@@ -21,7 +21,7 @@ from transforms.publish.pairs import PROCESS_CHECKS, best_pair, failed_checks, i
 from transforms.publish.planning import Partition
 from transforms.verify.checks import VerifySettings
 from transforms.verify.conditions import cited_spans
-from transforms.verify.steps import step_labels
+from transforms.verify.steps import has_labels
 
 EVIDENCE_SLACK = 0.1
 """Share of the clip by which cited spans may be longer than the shortest and still count as no
@@ -69,14 +69,16 @@ def routes(case: Case, settings: VerifySettings) -> list[Route]:
     ranked = by_merit(case)
     best = ranked[0] if ranked else None
     constructed = case.task.origin is Origin.CONSTRUCTED
+    scores = scores_of(case, settings)
+    guessed = is_guessed(scores, settings)
     found = [Route("sft", best)] if best else []
-    if (best or constructed) and trains(case, settings):
+    if (best or constructed) and not guessed and trains(case, settings):
         found.append(Route("rl", None if constructed else best))
     pair = best_pair(case, ranked)
     if pair is not None:
         found.append(Route("preference", *pair))
     found += [Route("process", attempt) for attempt in case.attempts if teaches_steps(attempt)]
-    if best and not is_guessed(case, settings) and scores_of(case, settings).answerable_from_s >= 0:
+    if best and not guessed and scores.answerable_from_s >= 0:
         found.append(Route("online", best))
     if not found:
         raise Rejected(Reason.NO_ACCEPTED_ROLLOUT, why_not(case))
@@ -84,11 +86,9 @@ def routes(case: Case, settings: VerifySettings) -> list[Route]:
 
 
 def trains(case: Case, settings: VerifySettings) -> bool:
-    """Whether a task is one to train on by reward: its answer is known, can't be guessed without
-    the clip, and is neither always nor never found; of a measured one that is not asked, and of a
-    constructed one only if somebody was asked."""
-    if is_guessed(case, settings):
-        return False
+    """Whether a task that can't be guessed is one to train on by reward: its answer is known, and
+    is neither always nor never found; of a measured one that is not asked, and of a constructed one
+    only if somebody was asked."""
     if case.task.origin is Origin.CONSTRUCTED and not case.asked:
         return True
     share, thresholds = pass_rate(case, settings), settings.thresholds
@@ -101,7 +101,7 @@ def teaches_steps(attempt: Attempt) -> bool:
     of_content = all(
         name in PROCESS_CHECKS or is_about_answer(name) for name in failed_checks(attempt)
     )
-    return of_content and any(label != "unknown" for label in step_labels(attempt))
+    return of_content and has_labels(attempt)
 
 
 def why_not(case: Case) -> str:

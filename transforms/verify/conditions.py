@@ -263,57 +263,66 @@ def is_right(answer: str, gold: Answer, thresholds: Thresholds) -> bool:
     return bool(answer.strip()) and score_answer(answer, gold) >= least
 
 
-def score_task(table: Examination, task: Task, gold: Answer, thresholds: Thresholds) -> TaskScores:
+@dataclass(frozen=True)
+class Marked:
+    """A table with the share of right answers in each row, which is all that the scores rest on.
+
+    Marked once per task, however many rollouts rest on the same rows.
+    """
+
+    shares: tuple[tuple[View, float], ...]
+
+    def share(self, condition: Condition, spans: Spans = ()) -> float:
+        """That of the one view of a condition, with these spans; -1 = was not asked."""
+        for view, share in self.shares:
+            if view.condition is condition and view.spans_s == spans:
+                return share
+        return -1.0
+
+
+def mark(table: Examination, task: Task, gold: Answer, thresholds: Thresholds) -> Marked:
+    """Count right answers, row by row."""
+    return Marked(tuple((row.view, right_share(row, task, gold, thresholds)) for row in table.rows))
+
+
+def score_task(marked: Marked, thresholds: Thresholds) -> TaskScores:
     """What the views say that do not hang on a rollout."""
-
-    def share(condition: Condition) -> float:
-        rows = table.of(condition)
-        return right_share(rows[0], task, gold, thresholds) if rows else -1.0
-
-    full, shuffled = share(Condition.FULL), share(Condition.SHUFFLED)
+    full, shuffled = marked.share(Condition.FULL), marked.share(Condition.SHUFFLED)
     known = full > 0 and shuffled >= 0
     return TaskScores(
         full=full,
-        blind=share(Condition.BLIND),
+        blind=marked.share(Condition.BLIND),
         shuffled=shuffled,
         order_needed=1.0 - min(shuffled / full, 1.0) if known else -1.0,
-        answerable_from_s=_answerable_from(table, task, gold, thresholds),
+        answerable_from_s=_answerable_from(marked, thresholds.answerable),
     )
 
 
-def _answerable_from(table: Examination, task: Task, gold: Answer, thresholds: Thresholds) -> float:
+def _answerable_from(marked: Marked, least: float) -> float:
     """The first moment from which on every longer prefix is answered rightly often enough."""
     found = -1.0
-    rows = sorted(table.of(Condition.PREFIX), key=lambda one: one.view.until_s)
-    for row in reversed(rows):
-        if right_share(row, task, gold, thresholds) < thresholds.answerable:
+    prefixes = [
+        (view.until_s, share) for view, share in marked.shares if view.condition is Condition.PREFIX
+    ]
+    for until_s, share in sorted(prefixes, reverse=True):
+        if share < least:
             break
-        found = row.view.until_s
+        found = until_s
     return found
 
 
-def score_evidence(
-    table: Examination,
-    rollout: Rollout,
-    task: Task,
-    gold: Answer,
-    duration_s: float,
-    thresholds: Thresholds,
-) -> EvidenceScores:
-    """What the views of a rollout's cited spans say, against the full view."""
-    full_rows = table.of(Condition.FULL)
-    full = right_share(full_rows[0], task, gold, thresholds) if full_rows else 1.0
-    spans = cited_spans(rollout, task.kind, duration_s)
-
-    def share(condition: Condition) -> float:
-        rows = [one for one in table.of(condition) if one.view.spans_s == spans]
-        return right_share(rows[0], task, gold, thresholds) if rows and spans else -1.0
-
-    evidence, masked = share(Condition.EVIDENCE), share(Condition.MASKED)
-    if full <= 0:
+def score_evidence(marked: Marked, spans: Spans) -> EvidenceScores:
+    """What the views of the spans that a rollout cites say, against the full view."""
+    if not spans:
+        return EvidenceScores(-1.0, -1.0)
+    full = marked.share(Condition.FULL)
+    evidence = marked.share(Condition.EVIDENCE, spans)
+    masked = marked.share(Condition.MASKED, spans)
+    if full == 0:
         # Nothing to compare with: the check of the full view says so.
         return EvidenceScores(0.0 if evidence >= 0 else -1.0, 0.0 if masked >= 0 else -1.0)
+    of = full if full > 0 else 1.0
     return EvidenceScores(
-        sufficiency=min(evidence / full, 1.0) if evidence >= 0 else -1.0,
-        necessity=1.0 - min(masked / full, 1.0) if masked >= 0 else -1.0,
+        sufficiency=min(evidence / of, 1.0) if evidence >= 0 else -1.0,
+        necessity=1.0 - min(masked / of, 1.0) if masked >= 0 else -1.0,
     )

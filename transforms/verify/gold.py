@@ -22,9 +22,14 @@ def gold_of(case: Case, settings: VerifySettings, new: Sequence[Voter] = ()) -> 
     """
     if case.task.gold is not None:
         return case.task.gold
+    return agreed_answer(case, settings, [*_voters(case), *new])
+
+
+def agreed_answer(case: Case, settings: VerifySettings, voters: Sequence[Voter]) -> Answer:
+    """The answer that these agree on, if enough do; else one that nothing equals."""
     voters = [
         (rollout, weight)
-        for rollout, weight in [*_voters(case), *new]
+        for rollout, weight in voters
         if rollout.round == 0 and rollout.sample < settings.samples
     ]
     asked = min(case.asked, settings.samples)

@@ -74,6 +74,13 @@ def step_labels(attempt: Attempt) -> tuple[Label, ...]:
     return tuple(_label(attempt, step) for step in range(len(reasoning_steps(attempt.rollout))))
 
 
+def has_labels(attempt: Attempt) -> bool:
+    """Whether any label is known; faster than to read the steps."""
+    return any(
+        one.claim.step >= 0 and (not one.holds or one.shown is Shown.YES) for one in attempt.claims
+    )
+
+
 def _label(attempt: Attempt, step: int) -> Label:
     claims = [one for one in attempt.claims if one.claim.step == step]
     if any(not one.holds for one in claims):

@@ -14,7 +14,7 @@ from schemas.conditions import Conditions, ConditionScores
 from schemas.sample import Sample
 from schemas.task import Origin, TaskKind
 from transforms.publish.check_sample import sample_faults
-from transforms.publish.examined import conditions_of, is_guessed
+from transforms.publish.examined import conditions_of, is_guessed, scores_of
 from transforms.publish.index import index_entry
 from transforms.publish.routing import routes
 from transforms.publish.samples import make_sample
@@ -115,7 +115,7 @@ def test_a_constructed_task_that_was_asked_again_names_the_model() -> None:
 @pytest.mark.parametrize(("blind", "guessed"), [("CCCC", True), ("CCCA", True), ("CCAA", False)])
 def test_guessed_is_what_is_right_more_often_than_by_chance(blind: str, guessed: bool) -> None:
     case = examined(make_case(TASK, SCENE, make_attempt(TASK, 0)), blind=blind)
-    assert is_guessed(case, SETTINGS) is guessed
+    assert is_guessed(scores_of(case, SETTINGS), SETTINGS) is guessed
 
 
 ROW = st.text(alphabet="ABC-", min_size=1, max_size=6)

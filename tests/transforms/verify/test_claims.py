@@ -32,7 +32,7 @@ from transforms.verify.claims import (
 )
 from transforms.verify.conclude import told
 from transforms.verify.conditions import SAMPLE_FROM
-from transforms.verify.decide import examined_checks
+from transforms.verify.decide import Examined
 
 YES, NO, UNCLEAR, NOT_ASKED = Shown.YES, Shown.NO, Shown.UNCLEAR, Shown.NOT_ASKED
 CORNERS = (0.1, 0.2, 0.3, 0.5)
@@ -373,7 +373,7 @@ def score_of(kind: TaskKind, answer: str, *found: str, tolerance: float = -1.0) 
     which = case(kind, answer, tolerance)
     assert which.task.gold is not None
     made = attempt(rollout("It is so. It is so.", answer), conclusions=found)
-    checks = examined_checks(which, made, which.task.gold, Thresholds())
+    checks = Examined(which, which.task.gold, Thresholds()).checks(made)
     [check] = [one for one in checks if one.name == "concludes"]
     return check.score
 
@@ -405,7 +405,7 @@ def test_no_conclusion_is_wrong_even_where_any_score_will_do() -> None:
     which = case(gold="B")
     assert which.task.gold is not None
     made = attempt(rollout("It is so. B."), conclusions=("", "B"))
-    checks = examined_checks(which, made, which.task.gold, Thresholds(answer=0.0))
+    checks = Examined(which, which.task.gold, Thresholds(answer=0.0)).checks(made)
     assert [one.score for one in checks if one.name == "concludes"] == [0.5]
 
 
@@ -416,7 +416,7 @@ def test_a_refuted_claim_fails_the_attempt_and_an_unclear_one_does_not() -> None
     def passed(*claims: CheckedClaim) -> bool:
         made = attempt(rollout("It is so. B."), claims)
         assert which.task.gold is not None
-        [check] = examined_checks(which, made, which.task.gold, Thresholds())
+        [check] = Examined(which, which.task.gold, Thresholds()).checks(made)
         return check.passed
 
     fine = CheckedClaim(claim=claim(1.0, 1.0), exists=True, shown=YES)
@@ -430,5 +430,5 @@ def test_answers_are_compared_with_that_of_the_attempt() -> None:
     which = case(TaskKind.TEMPORAL_GROUNDING, "2 to 4")
     gold = Answer(kind=TaskKind.TEMPORAL_GROUNDING, text="2.00 to 4.00")
     made = attempt(rollout("It is so. 5 to 7.", "5 to 7"), conclusions=("5 to 7", "2 to 4"))
-    checks = examined_checks(which, made, gold, Thresholds())
+    checks = Examined(which, gold, Thresholds()).checks(made)
     assert [one.score for one in checks] == [0.5]

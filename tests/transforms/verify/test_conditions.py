@@ -15,9 +15,11 @@ from schemas.task import OPTION_LETTERS, Answer, Origin, Task, TaskKind
 from schemas.view import WHOLE, Condition, View
 from transforms.verify.checks import Thresholds
 from transforms.verify.conditions import (
+    Marked,
     ViewsWanted,
     chance,
     cited_spans,
+    mark,
     prefix_moments,
     right_share,
     score_evidence,
@@ -59,6 +61,10 @@ def table(**answers: str) -> Examination:
         row = tuple("" if one == "-" else one for one in said)
         rows.append(Asked(view=View(condition=condition, spans_s=spans), answers=row))
     return Examination(model="m", rows=tuple(rows))
+
+
+def marked(**answers: str) -> Marked:
+    return mark(table(**answers), MCQ, GOLD, LIMITS)
 
 
 # Options in another order ------------------------------------------------------------------------
@@ -182,18 +188,18 @@ def test_graded_kinds_are_right_as_a_rollout_s_answer_would_be() -> None:
 
 
 def test_the_scores_of_a_task() -> None:
-    scores = score_task(table(full="BBBB", blind="AAAA", shuffled="ADCA"), MCQ, GOLD, LIMITS)
+    scores = score_task(marked(full="BBBB", blind="AAAA", shuffled="ADCA"), LIMITS)
     assert (scores.full, scores.blind, scores.order_needed) == (1.0, 0.0, 1.0)
     assert scores.answerable_from_s == -1.0
-    kept = score_task(table(full="BBBB", shuffled="BBBB"), MCQ, GOLD, LIMITS)
+    kept = score_task(marked(full="BBBB", shuffled="BBBB"), LIMITS)
     assert kept.order_needed == 0.0 and kept.blind == -1.0
-    lost = score_task(table(full="AAAA", shuffled="BBBB"), MCQ, GOLD, LIMITS)
+    lost = score_task(marked(full="AAAA", shuffled="BBBB"), LIMITS)
     assert lost.order_needed == -1.0, "nothing can be said against an answer that never comes"
 
 
 def test_the_scores_of_cited_spans() -> None:
     def scores(**said: str) -> tuple[float, float]:
-        found = score_evidence(table(**said), make_rollout((1.0, 2.0)), MCQ, GOLD, 8.0, LIMITS)
+        found = score_evidence(marked(**said), ((1.0, 2.0),))
         return found.sufficiency, found.necessity
 
     assert scores(full="BBBB", evidence="BBBB", masked="AAAA") == (1.0, 1.0)
@@ -201,11 +207,12 @@ def test_the_scores_of_cited_spans() -> None:
     assert scores(full="BBBB") == (-1.0, -1.0)
     assert scores(full="AAAA", evidence="BBBB", masked="AAAA") == (0.0, 0.0)
     # Rows about other spans say nothing of these.
-    other = score_evidence(
-        table(full="BBBB", evidence="BBBB", masked="AAAA"), make_rollout((1.0, 3.0)), MCQ, GOLD,
-        8.0, LIMITS,
-    )  # fmt: skip
-    assert (other.sufficiency, other.necessity) == (-1.0, -1.0)
+    several = marked(full="BBBB", evidence="BBBB", masked="AAAA")
+    for spans in (((1.0, 3.0),), ()):
+        other = score_evidence(several, spans)
+        assert (other.sufficiency, other.necessity) == (-1.0, -1.0)
+    # Without the full view nothing is set against them.
+    assert scores(evidence="BBBB", masked="AAAA") == (1.0, 1.0)
 
 
 Row = Callable[[float, str], Asked]
@@ -223,7 +230,7 @@ def test_a_question_is_answerable_from_where_it_stays_answered(prefix: Row) -> N
 
     def answerable(*several: Asked) -> float:
         known = Examination(model="m", rows=several)
-        return score_task(known, MCQ, GOLD, LIMITS).answerable_from_s
+        return score_task(mark(known, MCQ, GOLD, LIMITS), LIMITS).answerable_from_s
 
     assert answerable(*rows) == 8.0, "right by luck at 4 s, wrong again at 6 s"
     assert answerable(*rows[:2], rows[3]) == 4.0

@@ -24,7 +24,7 @@ from transforms.annotate.tasks import make_answer
 from transforms.verify import checks
 from transforms.verify.checks import TRACES, Thresholds, VerifySettings, critique, verify
 from transforms.verify.conditions import cited_spans
-from transforms.verify.decide import EXAMINED, decide, examined_checks
+from transforms.verify.decide import EXAMINED, Examined, decide
 
 FACTS = TeacherFacts(
     kind="openai", model="m", revision="", prompt_sha256="", params_json="{}", seed=0
@@ -166,7 +166,7 @@ def test_no_critique_of_a_check_without_a_model_gives_the_answer_away(
 def test_no_critique_of_the_examination_gives_the_answer_away(case: Case) -> None:
     [attempt] = case.attempts
     assert case.task.gold is not None
-    found = examined_checks(case, attempt, case.task.gold, LIMITS)
+    found = Examined(case, case.task.gold, LIMITS).checks(attempt)
     assert {one.name for one in found} <= set(EXAMINED)
     verdict = Verdict(rollout_id=attempt.rollout.id, checks=tuple(found), accepted=False)
     assert leaks(case, verdict) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.claim import CheckedClaim, Claim, ClaimKind, Shown
 from schemas.rollout import Step
-from transforms.verify.steps import reasoning_steps, sentences, step_labels
+from transforms.verify.steps import has_labels, reasoning_steps, sentences, step_labels
 
 YES, NO, UNCLEAR, NOT_ASKED = Shown.YES, Shown.NO, Shown.UNCLEAR, Shown.NOT_ASKED
 
@@ -84,3 +84,17 @@ def test_there_is_a_label_for_each_step() -> None:
     made = attempt(rollout("One. Two. Three."), [checked(1), checked(2, shown=NO)])
     assert step_labels(made) == ("unknown", "good", "bad")
     assert step_labels(attempt(rollout(" "))) == ()
+
+
+@given(st.lists(st.tuples(st.sampled_from(Shown), st.booleans(), st.integers(-1, 2)), max_size=5))
+def test_labels_are_known_without_reading_the_steps(
+    found: list[tuple[Shown, bool, int]],
+) -> None:
+    claims = [
+        CheckedClaim(
+            claim=Claim(step=step, kind=ClaimKind.TIME, text="x"), exists=exists, shown=shown
+        )
+        for shown, exists, step in found
+    ]
+    made = attempt(rollout("One. Two. Three."), claims)
+    assert has_labels(made) == any(label != "unknown" for label in step_labels(made))
