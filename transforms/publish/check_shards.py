@@ -19,6 +19,7 @@ from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, ShardEntry
 from transforms.publish.planning import KEY_PATTERN
 from transforms.publish.shards import SHARD_PATTERN
 from transforms.publish.tars import (
+    MAX_JSON_BYTES,
     BadTarError,
     Member,
     MemberView,
@@ -26,8 +27,6 @@ from transforms.publish.tars import (
     read_member,
     sha256_member,
 )
-
-MAX_JSON_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
