@@ -132,7 +132,8 @@ def _decoded(
     for place, tick in enumerate(ticks.tolist()):
         places.setdefault(tick, []).append(place)
     for tick, frame in _wanted(stream.codec_context, packets, sorted(places), from_start):
-        frames[places.pop(tick)] = scaled_rgb(frame, width_px, height_px)
+        if not frame.is_corrupt:
+            frames[places.pop(tick)] = scaled_rgb(frame, width_px, height_px)
     if places:
         missing_s = float((min(places) - min(one.pts for one in packets)) * stream.time_base)
         raise ValueError(f"its frame at {missing_s:g} s can't be decoded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transforms.read.catalog import parse_manifest, read_catalog
 from transforms.read.entry import Entry
@@ -13,6 +13,9 @@ from transforms.read.frames import Look
 from transforms.read.order import Even
 from transforms.read.places import find_dataset
 from transforms.read.stream import EntryStream, ReadSettings
+
+if TYPE_CHECKING:
+    from transforms.read.torch_dataset import EntryDataset
 
 
 def open_dataset(
@@ -34,9 +37,9 @@ def open_dataset(
     ids: Collection[str] | None = None,
     verify: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-) -> EntryStream:
+) -> EntryDataset:
     """Open one split of a dataset for reading: a `torch.utils.data.IterableDataset` of `Entry`s
-    where torch is installed, a plain iterable where it is not.
+    where torch is installed, an `EntryStream`, which is all the same without being one, where not.
 
     path: the folder of the dataset or of its run (DIR or DIR/dataset), or a URL that fsspec knows.
     frames, fps, size_px: decode so many frames of each clip, or so many a second (see `Look`) when
@@ -67,7 +70,7 @@ def open_dataset(
     manifest = parse_manifest(data, place)
     catalog = read_catalog(place, manifest, split, partition, where=where, ids=ids, hashes=verify)
     if find_spec("torch") is None:
-        return EntryStream(catalog, settings, rank, world_size)
+        return EntryStream(catalog, settings, rank, world_size)  # type: ignore[return-value]
     # Only here: whoever opens no dataset does not wait for torch.
     from transforms.read.torch_dataset import EntryDataset
 

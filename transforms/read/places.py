@@ -67,12 +67,15 @@ def find_dataset(url: str, options: Mapping[str, Any]) -> tuple[Place, bytes]:
     """The dataset at a path or URL, which may be that of its run (DIR for DIR/dataset), and the
     bytes of its manifest. Raises ReadError when there is none."""
     stripped = url.rstrip("/") or url
+    cause = ""
     for folder in (stripped, f"{stripped}/dataset"):
         place = Place(folder, dict(options))
         try:
             return place, place.read_small(MANIFEST_FILE, MAX_MANIFEST_BYTES)
-        except FileNotFoundError:
-            continue
+        except FileNotFoundError as error:
+            # Over http a server that can't be reached counts as a file that is not there.
+            cause = f" ({error.__cause__})" if error.__cause__ else ""
     raise ReadError(
         f"{url} holds no dataset: neither {MANIFEST_FILE} nor dataset/{MANIFEST_FILE} is there"
+        + cause
     )
