@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from transforms.read.frames import Look, Shown
     from transforms.read.opening import open_dataset as open  # noqa: A004
     from transforms.read.ranges import ReadError
+    from transforms.read.torch_dataset import EntryDataset
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Entry",
+    "EntryDataset",
     "Look",
     "ReadError",
     "Shown",
@@ -47,6 +49,7 @@ __all__ = [
 
 _LATER = {
     "Entry": ("transforms.read.entry", "Entry"),
+    "EntryDataset": ("transforms.read.torch_dataset", "EntryDataset"),
     "Look": ("transforms.read.frames", "Look"),
     "ReadError": ("transforms.read.ranges", "ReadError"),
     "Shown": ("transforms.read.frames", "Shown"),

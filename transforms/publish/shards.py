@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import tarfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from schemas.base import Record
 from schemas.sample import SPLITS, Sample
@@ -16,12 +16,12 @@ from transforms.publish.files import PARTIAL_SUFFIX, replacing
 from transforms.publish.planning import (
     KEY_PATTERN,
     PARTITIONS,
-    TAR_BLOCK,
     PlannedSample,
     ShardPlan,
     plan_sample,
     plan_shards,
 )
+from transforms.publish.shard_file import PIECE_BYTES, ShardFile
 
 __all__ = [
     "SHARD_PATTERN",
@@ -74,20 +74,17 @@ def write_shard(
         raise ValueError(f"{plan.path!r} is no path of a shard; see SHARD_PATTERN")
     # webdataset's TarWriter takes each part as bytes in memory (an mp4 may be large), leaves uid
     # and gid to tarfile's default, and in 1.0.2 does not hand its `format` to tarfile, so that the
-    # default format of the Python version decides about the bytes. Hence the standard library.
-    with replacing(folder / plan.path) as file:
-        hashed = _HashedFile(file)
-        with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-            entries = tuple(
-                _add(tar, planned, samples[planned.key], media[planned.key])
-                for planned in plan.samples
-            )
+    # default format of the Python version decides about the bytes. Hence the standard library's
+    # headers, and the pieces between them as large as the disk likes them.
+    with replacing(folder / plan.path) as file, ShardFile(file) as shard:
+        written = [
+            _add(shard, planned, samples[planned.key], media[planned.key])
+            for planned in plan.samples
+        ]
+        sha256 = shard.finish()
+        entries = tuple(one.checked() for one in written)
     return ShardInfo(
-        path=plan.path,
-        sha256=hashed.sha256.hexdigest(),
-        bytes=hashed.bytes,
-        samples=len(entries),
-        entries=entries,
+        path=plan.path, sha256=sha256, bytes=shard.bytes, samples=len(entries), entries=entries
     )
 
 
@@ -109,7 +106,27 @@ def clear_strays(folder: Path, plans: list[ShardPlan]) -> list[str]:
     return removed
 
 
-def _add(tar: tarfile.TarFile, planned: PlannedSample, sample: Sample, mp4: Path) -> EntryInfo:
+@dataclass(frozen=True)
+class _Written:
+    """An entry whose mp4 may still be hashed."""
+
+    entry: EntryInfo
+    mp4_digest: Any
+    stated_sha256: str
+    mp4_name: str
+
+    def checked(self) -> EntryInfo:
+        """The entry, once the mp4 was hashed. Raises ValueError if it is not the sample's."""
+        found = self.mp4_digest.hexdigest()
+        if found != self.stated_sha256:
+            raise ValueError(
+                f"{self.mp4_name} of sample {self.entry.key} has sha256 {found}, but the sample "
+                f"says {self.stated_sha256}; the clip changed after the sample was made: run again"
+            )
+        return self.entry
+
+
+def _add(shard: ShardFile, planned: PlannedSample, sample: Sample, mp4: Path) -> _Written:
     key = planned.key
     if not KEY_PATTERN.fullmatch(key) or sample.id != key or sample.split != planned.split:
         raise ValueError(
@@ -121,38 +138,46 @@ def _add(tar: tarfile.TarFile, planned: PlannedSample, sample: Sample, mp4: Path
     text = sample.to_json().encode("utf-8")
     if len(text) != planned.json_bytes:
         raise ValueError(f"sample {key} has {len(text)} bytes of JSON, not {planned.json_bytes}")
-    json_offset = tar.offset + TAR_BLOCK
-    tar.addfile(_header(f"{key}.json", len(text)), io.BytesIO(text))
-    mp4_offset = tar.offset + TAR_BLOCK
-    with mp4.open("rb") as file:
-        reader = _HashedFile(file)
-        try:
-            tar.addfile(_header(f"{key}.mp4", planned.mp4_bytes), reader)
-        except OSError as error:
-            raise ValueError(
-                f"can't copy {mp4.name} of sample {key}, planned with {planned.mp4_bytes} bytes: "
-                f"{error}"
-            ) from error
-        if file.read(1):
-            raise ValueError(f"{mp4.name} of sample {key} is longer than {planned.mp4_bytes} bytes")
-    found = reader.sha256.hexdigest()
-    if found != stated[0]:
-        raise ValueError(
-            f"{mp4.name} of sample {key} has sha256 {found}, but the sample says {stated[0]}; "
-            "the clip changed after the sample was made: run again"
-        )
-    return EntryInfo(
+    shard.write(_header(f"{key}.json", len(text)))
+    json_offset = shard.bytes
+    shard.write(text)
+    shard.pad()
+    shard.write(_header(f"{key}.mp4", planned.mp4_bytes))
+    mp4_offset = shard.bytes
+    digest = _copy_mp4(shard, mp4, planned)
+    shard.pad()
+    entry = EntryInfo(
         key=key,
         json_offset=json_offset,
         json_bytes=len(text),
         json_sha256=hashlib.sha256(text).hexdigest(),
         mp4_offset=mp4_offset,
         mp4_bytes=planned.mp4_bytes,
-        mp4_sha256=found,
+        mp4_sha256=stated[0],
     )
+    return _Written(entry, digest, stated[0], mp4.name)
 
 
-def _header(name: str, size: int) -> tarfile.TarInfo:
+def _copy_mp4(shard: ShardFile, mp4: Path, planned: PlannedSample) -> Any:
+    """Copy a clip's file; gives its hash, which is not to be read before the shard is finished.
+
+    Raises ValueError if it is not as long as planned.
+    """
+    digest, left = hashlib.sha256(), planned.mp4_bytes
+    with mp4.open("rb", buffering=0) as file:
+        while left and (piece := file.read(min(left, PIECE_BYTES))):
+            shard.write(piece, digest)
+            left -= len(piece)
+        if left or file.read(1):
+            size = "shorter" if left else "longer"
+            raise ValueError(
+                f"{mp4.name} of sample {planned.key} is {size} than {planned.mp4_bytes} bytes, "
+                "which were planned"
+            )
+    return digest
+
+
+def _header(name: str, size: int) -> bytes:
     """A header that says nothing of who wrote it, when and where."""
     info = tarfile.TarInfo(name)
     info.size = size
@@ -160,27 +185,4 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     info.mode = 0o644
     info.uid = info.gid = 0
     info.uname = info.gname = ""
-    return info
-
-
-class _HashedFile(io.RawIOBase):
-    """Hashes and counts what passes through, either way."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__()
-        self.file = file
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
-        self._count(data)
-        return data
-
-    def write(self, data: Any) -> int:
-        self._count(data)
-        return self.file.write(data)
-
-    def _count(self, data: bytes) -> None:
-        self.sha256.update(data)
-        self.bytes += len(data)
+    return info.tobuf(tarfile.USTAR_FORMAT)
