@@ -54,7 +54,7 @@ class Look:
             raise ValueError(f"size_px is {self.size_px}; width and height, one may be 0")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shown:
     """Decoded frames."""
 

@@ -85,6 +85,7 @@ class EntryStream:
         self._progress: _Progress | None = None
         self._resumed: ReadState | None = None
         self._used = self.shared(1)
+        self._identity = _identity(catalog, settings)
 
     # What torch knows better.
 
@@ -160,9 +161,9 @@ class EntryStream:
                 f"the state is that of worker {state.shares[0]} alone; `state_after` gives that "
                 "of all workers"
             )
-        if self._used[consumer.worker]:
+        self._used[consumer.worker] += 1
+        if self._used[consumer.worker] > 1:
             return consumer.worker, 0
-        self._used[consumer.worker] = 1
         slot = consumer.worker if len(state.shares) > 1 else 0
         return state.shares[slot], state.seen[slot]
 
@@ -215,7 +216,7 @@ class EntryStream:
         """Go on where the state was taken: sets the epoch, and the next iteration reads the rest
         of it. Raises ValueError when the state is of other data, or of another order."""
         found = ReadState.from_dict(state)
-        if found.of != self._identity():
+        if found.of != self._identity:
             raise ValueError(
                 "the state is of another dataset, or of one opened with another split, choice of "
                 "samples, seed, shuffle, buffer_bytes or even"
@@ -229,9 +230,9 @@ class EntryStream:
     def state_after(
         self, batches: int, *, batch_size: int | None, num_workers: int = 0
     ) -> dict[str, Any]:
-        """The state after so many batches of this epoch from a plain torch DataLoader over this
-        dataset, counted since it was opened or a state was loaded. `batch_size` and `num_workers`
-        are those of the loader, which needs the same again to go on."""
+        """The state after so many batches of the last iteration of a plain torch DataLoader over
+        this dataset, counted from its first one, also where that went on from a loaded state.
+        `batch_size` and `num_workers` are those of the loader; to go on takes the same."""
         rank, world_size = self.ranks()
         workers = max(num_workers, 1)
         state = self._start(Consumer(rank, world_size, 0, workers))
@@ -243,9 +244,10 @@ class EntryStream:
         return after_batches(state, lengths, batches, batch_size or 1).to_dict()
 
     def _start(self, consumer: Consumer) -> ReadState:
-        """Where this epoch began: at the state that was loaded, or at nothing seen."""
-        if self._resumed is not None and self._resumed.epoch == self.epoch:
-            return self._resumed
+        """Where the last iteration began: at the state that was loaded, or at nothing seen."""
+        state = self._resumed
+        if state is not None and state.epoch == self.epoch and max(self._used) <= 1:
+            return state
         shares = tuple(range(consumer.workers))
         return self._state(self.epoch, consumer, shares, (0,) * len(shares))
 
@@ -253,7 +255,7 @@ class EntryStream:
         self, epoch: int, who: Consumer, shares: Sequence[int], seen: Sequence[int]
     ) -> ReadState:
         return ReadState(
-            of=self._identity(),
+            of=self._identity,
             epoch=epoch,
             rank=who.rank,
             world_size=who.world_size,
@@ -262,12 +264,12 @@ class EntryStream:
             seen=tuple(seen),
         )
 
-    def _identity(self) -> str:
-        """Of all that decides about the order of entries."""
-        catalog, settings = self.catalog, self.settings
-        chosen = hashlib.sha256(catalog.shard.tobytes() + catalog.json_offset.tobytes())
-        how = (settings.shuffle, settings.seed, settings.buffer_bytes, settings.even)
-        return content_hash(catalog.identity, catalog.paths, chosen.hexdigest(), how)
+
+def _identity(catalog: Catalog, settings: ReadSettings) -> str:
+    """Of all that decides about the order of entries."""
+    chosen = hashlib.sha256(catalog.shard.tobytes() + catalog.json_offset.tobytes())
+    how = (settings.shuffle, settings.seed, settings.buffer_bytes, settings.even)
+    return content_hash(catalog.identity, catalog.paths, chosen.hexdigest(), how)
 
 
 def read_entry(ranges: Ranges, place: EntryPlace, settings: ReadSettings) -> Any:

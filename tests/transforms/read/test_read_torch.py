@@ -121,9 +121,11 @@ def test_a_plain_loader_goes_on_where_it_was(workers: int, many: Path) -> None:
         data.load_state_dict(json.loads(json.dumps(state)))
         whole = whole[stop:]
     assert list(loader(data, workers, 2)) == whole
-    # The state was for once, whether the workers are new or not: the next epoch is a whole one.
-    again = [key for batch in loader(data, workers, 2) for key in batch]
-    assert len(again) == len(data)
+    # The state was for once, whether the workers are new or not: the next pass is a whole one.
+    again = list(loader(data, workers, 2))
+    assert sum(len(batch) for batch in again) == len(data)
+    data.load_state_dict(data.state_after(1, batch_size=2, num_workers=workers))
+    assert list(loader(data, workers, 2)) == again[1:]
 
 
 def test_the_main_process_does_not_guess_what_workers_read(many: Path) -> None:
