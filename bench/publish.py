@@ -1,9 +1,9 @@
 """Shards written and read, each against its floor in the same run, in turns.
 
-Input: what a run makes of a real video at two sizes, its sft samples repeated under other ids until
-there are some hundred, with clips of a megabyte or more each.
+Input: what a run makes of a real video at two sizes, its sft samples and clips repeated under other
+ids until there are some hundred samples, four to a clip, with a megabyte or more each.
 
-- `write`: MB/s of `write_shard` (tar, two hashes of every byte, renamed into place, on the disk)
+- `write`: MB/s of `write_shard` (tar, hashes of shard and parts, renamed into place, on the disk)
   against a plain copy of the finished shards that ends up on the disk just the same. Aim 0.7.
 - `read`: samples/s of `proofreel.open` against `webdataset.WebDataset(...).decode()`: JSON parsed,
   the mp4 as bytes; in this process, and through a DataLoader with two workers. Aim 1.0.
@@ -14,9 +14,11 @@ Usage: python bench/publish.py [write|read] [--samples N] [--rounds N]
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -40,9 +42,12 @@ from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, Manifest, Sha
 from transforms.publish.planning import ShardPlan
 from transforms.publish.shards import ShardInfo, plan_sample, plan_shards, write_shard
 
-SHARD_BYTES = 64 << 20
+SHARD_BYTES = 200_000_000
+"""A fifth of the default, so that there are several."""
 RUN = (sys.executable, "-m", "pipelines.cli", "run")
 SETTINGS = ("features.model=none", "publish.validation_share=0")
+SAMPLES_PER_CLIP = 4
+"""As `tasks.per_clip` has it."""
 HEIGHTS_PX = (400, 540)
 """Clips of ten seconds and six shots then have 1.0 and 1.6 MB."""
 
@@ -70,19 +75,31 @@ def real_entries(folder: Path) -> list[proofreel.Entry]:
 
 def make_material(folder: Path, count: int) -> Material:
     """`count` samples out of the few real ones."""
-    entries = real_entries(folder)
+    by_clip: dict[str, list[proofreel.Entry]] = {}
+    for entry in real_entries(folder):
+        by_clip.setdefault(entry.json["media"][0]["sha256"], []).append(entry)
+    groups = [by_clip[sha256] for sha256 in sorted(by_clip)]
     samples: dict[str, Sample] = {}
     media: dict[str, Path] = {}
     for number in range(count):
-        entry = entries[number % len(entries)]
-        key = f"sft-{number:06d}"
-        mp4 = folder / f"{entry.key}.mp4"
-        if not mp4.exists():
-            mp4.write_bytes(entry.mp4)
-        samples[key] = entry.sample().model_copy(update={"id": key})
+        copy_number, place = divmod(number, SAMPLES_PER_CLIP)
+        group = groups[copy_number % len(groups)]
+        entry = group[place % len(group)]
+        key = f"sft-{number * 7_919 % 1_000_003:07d}"  # samples of a clip lie apart, as in a run
+        mp4 = folder / f"{copy_number}.mp4"
+        data = entry.mp4 + free_box(copy_number)
+        mp4.write_bytes(data)
+        [clip] = entry.sample().media
+        clip = clip.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+        samples[key] = entry.sample().model_copy(update={"id": key, "media": [clip]})
         media[key] = mp4
     planned = [plan_sample(one, "train", media[key].stat().st_size) for key, one in samples.items()]
     return Material(samples, media, tuple(plan_shards(planned, SHARD_BYTES)))
+
+
+def free_box(number: int) -> bytes:
+    """What an mp4 can carry without a meaning: makes another file of a clip."""
+    return struct.pack(">I4sI", 12, b"free", number)
 
 
 def write(material: Material, folder: Path) -> list[ShardInfo]:
@@ -132,14 +149,22 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(ours: Callable[[], object], floor: Callable[[], object], rounds: int) -> list[float]:
-    """Rates to the floor, best to compare pairwise: neighbours saw the same machine. Printed are
-    the medians; one round before them warms up."""
+def in_turns(
+    ours: Callable[[], object],
+    floor: Callable[[], object],
+    rounds: int,
+    clear: Callable[[], object] = int,
+) -> list[float]:
+    """Medians of seconds of ours, seconds of the floor, and the ratio of neighbours, which saw the
+    same machine. One round before them warms up; `clear` comes before each and takes no time."""
     pairs = []
     for number in range(rounds + 1):
         # Neither is always the first one.
         order = (ours, floor) if number % 2 else (floor, ours)
-        taken = {work: seconds(work) for work in order}
+        taken = {}
+        for work in order:
+            clear()
+            taken[work] = seconds(work)
         pairs.append((taken[ours], taken[floor]))
     return [median(column) for column in zip(*pairs[1:], strict=True)] + [
         median(floor_s / ours_s for ours_s, floor_s in pairs[1:])
@@ -156,17 +181,14 @@ def bench_write(material: Material, dataset: Path, folder: Path, rounds: int) ->
     megabytes = sum(path.stat().st_size for path in shards) / 1e6
     ours, plain = folder / "written", folder / "copied"
 
-    def fresh(work: Callable[[], object], target: Path) -> Callable[[], object]:
-        def run() -> None:
-            work()
-            shutil.rmtree(target)
-
-        return run
+    def clear() -> None:
+        for target in (ours, plain):
+            shutil.rmtree(target, ignore_errors=True)
+        for path in set(material.media.values()):
+            path.touch()  # what is known of it from the round before does not count
 
     ours_s, floor_s, ratio = in_turns(
-        fresh(lambda: write(material, ours), ours),
-        fresh(lambda: copy(shards, plain), plain),
-        rounds,
+        lambda: write(material, ours), lambda: copy(shards, plain), rounds, clear
     )
     print(f"write: {megabytes:.0f} MB in {len(shards)} shards")
     print(

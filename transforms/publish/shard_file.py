@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Self
 
 from transforms.publish.planning import TAR_BLOCK, TAR_RECORD
 
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 1 << 20
 """What is written at a time."""
-PIECES_WAITING = 4
-"""That are written but not hashed: they are what a shard holds in memory."""
+PIECES_WAITING = 8
+"""To be written or hashed: they are what a shard holds in memory."""
 SMALL_BYTES = 64 << 10
 """Headers and the like are gathered up to this size: a write of their own would cost more."""
 SYNC_BYTES = 16 << 20
@@ -22,9 +23,9 @@ would wait for the disk after the disk had waited for the processor."""
 
 
 class ShardFile:
-    """Writes, counts and hashes a shard. One thread hashes the whole, one its parts, and one waits
-    for the disk: all three let Python go on meanwhile, so that with cores to spare writing takes as
-    long as writing."""
+    """Writes, counts and hashes a shard. One thread writes, one hashes the whole and one its parts,
+    and one waits for the disk: all of them let Python go on meanwhile, so that with cores to spare
+    a shard takes little longer than a copy."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.bytes = 0
@@ -35,21 +36,23 @@ class ShardFile:
         self._synced = 0
 
     def __enter__(self) -> Self:
-        self._whole = _Hasher("hash-shard")
-        self._parts = _Hasher("hash-part")
+        self._writing = _Line("write-shard")
+        self._whole = _Line("hash-shard")
+        self._parts = _Line("hash-part")
         self._syncer = ThreadPoolExecutor(1, "sync-shard")
         return self
 
     def __exit__(self, *_: object) -> None:
         # The file is closed next: nobody may still be at it.
-        for pool in (self._whole.pool, self._parts.pool, self._syncer):
+        for pool in (self._writing.pool, self._whole.pool, self._parts.pool, self._syncer):
             pool.shutdown(cancel_futures=True)
 
     def write(self, data: bytes, digest: Any = None) -> None:
-        """Append bytes, and add them to a hash that is not to be read before `finish`."""
+        """Append bytes, and add them to a hash that is not to be read before `finish`. Raises
+        OSError, perhaps only later, if they can't be written."""
         self.bytes += len(data)
         if digest is not None:
-            self._parts.update(digest, data)
+            self._parts.add(digest.update, data)
         if len(data) < SMALL_BYTES:
             self._small.append(data)
         else:
@@ -66,8 +69,8 @@ class ShardFile:
         self.write(bytes(2 * TAR_BLOCK))
         self.pad(TAR_RECORD)
         self._flush()
-        self._parts.wait()
-        self._whole.wait()
+        for line in (self._writing, self._parts, self._whole):
+            line.wait()
         return self._digest.hexdigest()
 
     def _flush(self) -> None:
@@ -75,8 +78,8 @@ class ShardFile:
         self._small.clear()
 
     def _put(self, data: bytes) -> None:
-        self._file.write(data)
-        self._whole.update(self._digest, data)
+        self._writing.add(self._file.write, data)
+        self._whole.add(self._digest.update, data)
         if self.bytes - self._synced >= SYNC_BYTES:
             self._sync()
 
@@ -87,15 +90,15 @@ class ShardFile:
             self._syncing = self._syncer.submit(os.fsync, self._file.fileno())
 
 
-class _Hasher:
-    """Hashes in a thread, in order, and lets no more than a few pieces wait."""
+class _Line:
+    """Works on pieces in a thread of its own, in order, and lets no more than a few wait."""
 
     def __init__(self, name: str) -> None:
         self.pool = ThreadPoolExecutor(1, name)
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[Future[object]] = deque()
 
-    def update(self, digest: Any, data: bytes) -> None:
-        self._waiting.append(self.pool.submit(digest.update, data))
+    def add(self, work: Callable[[bytes], object], piece: bytes) -> None:
+        self._waiting.append(self.pool.submit(work, piece))
         if len(self._waiting) > PIECES_WAITING:
             self._waiting.popleft().result()
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from schemas.base import Record
 from schemas.sample import SPLITS, Sample
 from transforms.publish.files import PARTIAL_SUFFIX, replacing
+from transforms.publish.known_files import FileState, KnownFiles, file_state
 from transforms.publish.planning import (
     KEY_PATTERN,
     PARTITIONS,
@@ -76,13 +76,16 @@ def write_shard(
     # and gid to tarfile's default, and in 1.0.2 does not hand its `format` to tarfile, so that the
     # default format of the Python version decides about the bytes. Hence the standard library's
     # headers, and the pieces between them as large as the disk likes them.
+    hashes: _Hashes = {}
     with replacing(folder / plan.path) as file, ShardFile(file) as shard:
         written = [
-            _add(shard, planned, samples[planned.key], media[planned.key])
+            _add(shard, planned, samples[planned.key], media[planned.key], hashes)
             for planned in plan.samples
         ]
         sha256 = shard.finish()
         entries = tuple(one.checked() for one in written)
+    for state, found in hashes.items():
+        _known.add(state, found())
     return ShardInfo(
         path=plan.path, sha256=sha256, bytes=shard.bytes, samples=len(entries), entries=entries
     )
@@ -106,27 +109,36 @@ def clear_strays(folder: Path, plans: list[ShardPlan]) -> list[str]:
     return removed
 
 
+_known = KnownFiles()
+_Hashes = dict[FileState, Callable[[], str]]
+"""Of the clips in a shard: what gives the SHA-256 once the shard is finished."""
+
+
 @dataclass(frozen=True)
 class _Written:
     """An entry whose mp4 may still be hashed."""
 
     entry: EntryInfo
-    mp4_digest: Any
-    stated_sha256: str
+    """With the hash that the sample states."""
+    mp4_sha256: Callable[[], str]
+    """That of the bytes; not to be called before the shard is finished."""
     mp4_name: str
 
     def checked(self) -> EntryInfo:
-        """The entry, once the mp4 was hashed. Raises ValueError if it is not the sample's."""
-        found = self.mp4_digest.hexdigest()
-        if found != self.stated_sha256:
+        """The entry. Raises ValueError if the mp4 is not the sample's."""
+        found = self.mp4_sha256()
+        if found != self.entry.mp4_sha256:
             raise ValueError(
                 f"{self.mp4_name} of sample {self.entry.key} has sha256 {found}, but the sample "
-                f"says {self.stated_sha256}; the clip changed after the sample was made: run again"
+                f"says {self.entry.mp4_sha256}; the clip changed after the sample was made: run "
+                "again"
             )
         return self.entry
 
 
-def _add(shard: ShardFile, planned: PlannedSample, sample: Sample, mp4: Path) -> _Written:
+def _add(
+    shard: ShardFile, planned: PlannedSample, sample: Sample, mp4: Path, hashes: _Hashes
+) -> _Written:
     key = planned.key
     if not KEY_PATTERN.fullmatch(key) or sample.id != key or sample.split != planned.split:
         raise ValueError(
@@ -144,7 +156,7 @@ def _add(shard: ShardFile, planned: PlannedSample, sample: Sample, mp4: Path) ->
     shard.pad()
     shard.write(_header(f"{key}.mp4", planned.mp4_bytes))
     mp4_offset = shard.bytes
-    digest = _copy_mp4(shard, mp4, planned)
+    mp4_sha256 = _copy_mp4(shard, mp4, planned, hashes)
     shard.pad()
     entry = EntryInfo(
         key=key,
@@ -155,26 +167,34 @@ def _add(shard: ShardFile, planned: PlannedSample, sample: Sample, mp4: Path) ->
         mp4_bytes=planned.mp4_bytes,
         mp4_sha256=stated[0],
     )
-    return _Written(entry, digest, stated[0], mp4.name)
+    return _Written(entry, mp4_sha256, mp4.name)
 
 
-def _copy_mp4(shard: ShardFile, mp4: Path, planned: PlannedSample) -> Any:
-    """Copy a clip's file; gives its hash, which is not to be read before the shard is finished.
+def _copy_mp4(
+    shard: ShardFile, mp4: Path, planned: PlannedSample, hashes: _Hashes
+) -> Callable[[], str]:
+    """Copy a clip's file; gives what gives its SHA-256 once the shard is finished.
 
-    Raises ValueError if it is not as long as planned.
+    Raises ValueError if it is not as long as planned, or changes meanwhile.
     """
-    digest, left = hashlib.sha256(), planned.mp4_bytes
+    name = f"{mp4.name} of sample {planned.key}"
     with mp4.open("rb", buffering=0) as file:
+        state = file_state(file.fileno())
+        digest = None
+        if state not in hashes:
+            known = _known.get(state)
+            digest = None if known else hashlib.sha256()
+            hashes[state] = digest.hexdigest if digest else lambda: known
+        left = planned.mp4_bytes
         while left and (piece := file.read(min(left, PIECE_BYTES))):
             shard.write(piece, digest)
             left -= len(piece)
         if left or file.read(1):
             size = "shorter" if left else "longer"
-            raise ValueError(
-                f"{mp4.name} of sample {planned.key} is {size} than {planned.mp4_bytes} bytes, "
-                "which were planned"
-            )
-    return digest
+            raise ValueError(f"{name} is {size} than {planned.mp4_bytes} bytes, as was planned")
+        if file_state(file.fileno()) != state:
+            raise ValueError(f"{name} changed while it was copied: run again")
+    return hashes[state]
 
 
 def _header(name: str, size: int) -> bytes:
