@@ -21,7 +21,7 @@ class EntryDataset(EntryStream, IterableDataset[Any]):
 
     def shared(self, count: int) -> MutableSequence[int]:
         """Numbers in shared memory: `set_epoch` reaches workers that live longer than an epoch."""
-        numbers: Any = torch.zeros(count, dtype=torch.int64)
+        numbers: Any = torch.zeros(count, dtype=torch.int64, device="cpu")
         numbers.share_memory_()
         shared: MutableSequence[int] = numbers
         return shared
