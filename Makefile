@@ -50,12 +50,13 @@ bench-vllm: setup-vllm  ## the teacher leg against the bare engine
 docs: setup  ## the page of the configuration, from its schema
 	$(BIN)/python -m pipelines.config > docs/configuration.md
 
-bench: setup  ## proofreel against plain ffmpeg, the verifier against planted errors
+bench: setup  ## proofreel against plain ffmpeg, copies and webdataset, the verifier against planted errors
 	$(BIN)/python bench/curate.py
 	$(BIN)/python bench/curate.py memory
 	$(BIN)/python bench/curate.py growth
 	$(BIN)/python bench/shots.py
 	$(BIN)/python bench/verifier.py
+	$(BIN)/python bench/publish.py
 
 clean:
 	rm -rf $(VENV) .venv-vllm demo-out demo-vllm-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -11,11 +11,11 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from schemas.clip import Media
 from transforms.video.decode import DECODER_THREADS
+from transforms.video.scaling import scaled_rgb
 
 Box = tuple[float, float, float, float]
 CELL_PX = 28
@@ -24,10 +24,6 @@ LEAST_PX = 8
 """A box narrower than this is widened: so little shows nothing."""
 Shown = tuple[float, NDArray[np.uint8]]
 """Presentation time in seconds from the clip's first frame, and pixels (H, W, 3) RGB."""
-
-# AREA averages when it makes smaller, so that thin things do not vanish; the flags make it the same
-# on every processor.
-_SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 def decode_frames(
@@ -131,8 +127,8 @@ def _decoded(
 def _rgb(frame: av.VideoFrame, size_px: tuple[int, int], box: Box | tuple[()]) -> NDArray[np.uint8]:
     width_px, height_px = size_px
     if not box:
-        return _scaled(frame, width_px, height_px)
-    whole = _scaled(frame, frame.width, frame.height)
+        return scaled_rgb(frame, width_px, height_px)
+    whole = scaled_rgb(frame, frame.width, frame.height)
     left, top, right, bottom = _corners(box, frame.width, frame.height)
     part = av.VideoFrame.from_ndarray(np.ascontiguousarray(whole[top:bottom, left:right]), "rgb24")
     # As large as fits; its shape stays, to within the cells that the models count in.
@@ -141,7 +137,7 @@ def _rgb(frame: av.VideoFrame, size_px: tuple[int, int], box: Box | tuple[()]) -
     width_px, height_px = (
         max(round(side * share / cell), 1) * cell for side in (part.width, part.height)
     )
-    return _scaled(part, width_px, height_px)
+    return scaled_rgb(part, width_px, height_px)
 
 
 def _corners(box: Box, width_px: int, height_px: int) -> tuple[int, int, int, int]:
@@ -155,8 +151,3 @@ def _side(start: float, end: float, size_px: int) -> tuple[int, int]:
     least = min(LEAST_PX, size_px)
     first = min(max(int(start * size_px), 0), size_px - least)
     return first, min(max(int(end * size_px + 0.5), first + least), size_px)
-
-
-def _scaled(frame: av.VideoFrame, width_px: int, height_px: int) -> NDArray[np.uint8]:
-    small = frame.reformat(width_px, height_px, format="rgb24", interpolation=_SCALING, threads=1)
-    return np.asarray(small.to_ndarray(), dtype=np.uint8)

@@ -24,12 +24,13 @@ from schemas.sample import SPLITS
 from transforms.publish.check_croissant import croissant_faults
 from transforms.publish.check_shards import Checked, Fault, file_faults, shard_faults
 from transforms.publish.files import PARTIAL_SUFFIX
-from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
-from transforms.publish.lineage import MAX_MANIFEST_BYTES, lineage_of
+from transforms.publish.index import INDEX_SCHEMA, MAX_TABLE_BYTES, REJECTED_SCHEMA
+from transforms.publish.lineage import lineage_of
 from transforms.publish.manifest import (
     FILES,
     INDEX_FILE,
     MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
     REJECTED_FILE,
     REWARDS_FILE,
     Manifest,
@@ -39,9 +40,6 @@ from transforms.publish.manifest import (
 from transforms.publish.shards import SHARD_PATTERN
 
 __all__ = ["Fault", "check_dataset"]
-
-MAX_TABLE_BYTES = 8 << 30
-"""Of a Parquet file, unpacked."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 

@@ -20,6 +20,9 @@ from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, ShardEntry
 from transforms.publish.planning import KEY_PATTERN
 from transforms.publish.shards import SHARD_PATTERN
 from transforms.publish.tars import (
+    MAX_JSON_BYTES as MAX_JSON_BYTES,  # exports bound by it, too
+)
+from transforms.publish.tars import (
     BadTarError,
     Member,
     MemberView,
@@ -27,8 +30,6 @@ from transforms.publish.tars import (
     read_member,
     sha256_member,
 )
-
-MAX_JSON_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from transforms.publish.planning import Partition
 from transforms.publish.shards import EntryInfo, ShardInfo
 
 ROW_GROUP_ROWS = 65_536
+MAX_TABLE_BYTES = 8 << 30
+"""Of a Parquet file that somebody else wrote, unpacked."""
 
 _TEXT = pa.string()
 INDEX_SCHEMA = pa.schema(

@@ -23,6 +23,7 @@ from transforms.publish.check_shards import Fault
 from transforms.publish.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
     REWARDS_FILE,
     SAME_THING,
     FunnelStage,
@@ -30,7 +31,6 @@ from transforms.publish.manifest import (
     funnel_faults,
 )
 
-MAX_MANIFEST_BYTES = 64 << 20
 INHERITED_FILE = re.compile(r"parent-[0-9a-f]{64}\.(json|md)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

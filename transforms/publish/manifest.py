@@ -19,6 +19,8 @@ REJECTED_FILE = "rejected.parquet"
 CARD_FILE = "README.md"
 REWARDS_FILE = "rewards.py"
 CROISSANT_FILE = "croissant.json"
+MAX_MANIFEST_BYTES = 64 << 20
+"""Of a manifest that somebody else wrote."""
 FILES = (INDEX_FILE, REJECTED_FILE, CARD_FILE, REWARDS_FILE, CROISSANT_FILE)
 """The files beside the shards; the manifest knows the hash of each."""
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from schemas.base import Record
 from schemas.sample import SPLITS, Sample
 from transforms.publish.files import PARTIAL_SUFFIX, replacing
+from transforms.publish.known_files import FileState, KnownFiles, file_state
 from transforms.publish.planning import (
     KEY_PATTERN,
     PARTITIONS,
-    TAR_BLOCK,
     PlannedSample,
     ShardPlan,
     plan_sample,
     plan_shards,
 )
+from transforms.publish.shard_file import PIECE_BYTES, ShardFile
 
 __all__ = [
     "SHARD_PATTERN",
@@ -91,20 +92,20 @@ def write_shard(
         raise ValueError(f"{plan.path!r} is no path of a shard; see SHARD_PATTERN")
     # webdataset's TarWriter takes each part as bytes in memory (an mp4 may be large), leaves uid
     # and gid to tarfile's default, and in 1.0.2 does not hand its `format` to tarfile, so that the
-    # default format of the Python version decides about the bytes. Hence the standard library.
-    with replacing(folder / plan.path) as file:
-        hashed = _HashedFile(file)
-        with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-            entries = tuple(
-                _add(tar, planned, samples[planned.key], media[planned.key])
-                for planned in plan.samples
-            )
+    # default format of the Python version decides about the bytes. Hence the standard library's
+    # headers, and the pieces between them as large as the disk likes them.
+    hashes: _Hashes = {}
+    with replacing(folder / plan.path) as file, ShardFile(file) as shard:
+        written = [
+            _add(shard, planned, samples[planned.key], media[planned.key], hashes)
+            for planned in plan.samples
+        ]
+        sha256 = shard.finish()
+        entries = tuple(one.checked() for one in written)
+    for state, found in hashes.items():
+        _known.add(state, found())
     return ShardInfo(
-        path=plan.path,
-        sha256=hashed.sha256.hexdigest(),
-        bytes=hashed.bytes,
-        samples=len(entries),
-        entries=entries,
+        path=plan.path, sha256=sha256, bytes=shard.bytes, samples=len(entries), entries=entries
     )
 
 
@@ -126,7 +127,36 @@ def clear_strays(folder: Path, plans: list[ShardPlan]) -> list[str]:
     return removed
 
 
-def _add(tar: tarfile.TarFile, planned: PlannedSample, sample: Sample, mp4: Mp4) -> EntryInfo:
+_known = KnownFiles()
+_Hashes = dict[FileState, Callable[[], str]]
+"""Of the clips in a shard: what gives the SHA-256 once the shard is finished."""
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An entry whose mp4 may still be hashed."""
+
+    entry: EntryInfo
+    """With the hash that the sample states."""
+    mp4_sha256: Callable[[], str]
+    """That of the bytes; not to be called before the shard is finished."""
+    mp4_name: str
+
+    def checked(self) -> EntryInfo:
+        """The entry. Raises ValueError if the mp4 is not the sample's."""
+        found = self.mp4_sha256()
+        if found != self.entry.mp4_sha256:
+            raise ValueError(
+                f"{self.mp4_name} of sample {self.entry.key} has sha256 {found}, but the sample "
+                f"says {self.entry.mp4_sha256}; the clip changed after the sample was made: run "
+                "again"
+            )
+        return self.entry
+
+
+def _add(
+    shard: ShardFile, planned: PlannedSample, sample: Sample, mp4: Mp4, hashes: _Hashes
+) -> _Written:
     key = planned.key
     if not KEY_PATTERN.fullmatch(key) or sample.id != key or sample.split != planned.split:
         raise ValueError(
@@ -138,38 +168,65 @@ def _add(tar: tarfile.TarFile, planned: PlannedSample, sample: Sample, mp4: Mp4)
     text = sample.to_json().encode("utf-8")
     if len(text) != planned.json_bytes:
         raise ValueError(f"sample {key} has {len(text)} bytes of JSON, not {planned.json_bytes}")
-    json_offset = tar.offset + TAR_BLOCK
-    tar.addfile(_header(f"{key}.json", len(text)), io.BytesIO(text))
-    mp4_offset = tar.offset + TAR_BLOCK
-    with mp4.open("rb") as file:
-        reader = _HashedFile(file)
-        try:
-            tar.addfile(_header(f"{key}.mp4", planned.mp4_bytes), reader)
-        except OSError as error:
-            raise ValueError(
-                f"can't copy {mp4.name} of sample {key}, planned with {planned.mp4_bytes} bytes: "
-                f"{error}"
-            ) from error
-        if file.read(1):
-            raise ValueError(f"{mp4.name} of sample {key} is longer than {planned.mp4_bytes} bytes")
-    found = reader.sha256.hexdigest()
-    if found != stated[0]:
-        raise ValueError(
-            f"{mp4.name} of sample {key} has sha256 {found}, but the sample says {stated[0]}; "
-            "the clip changed after the sample was made: run again"
-        )
-    return EntryInfo(
+    shard.write(_header(f"{key}.json", len(text)))
+    json_offset = shard.bytes
+    shard.write(text)
+    shard.pad()
+    shard.write(_header(f"{key}.mp4", planned.mp4_bytes))
+    mp4_offset = shard.bytes
+    mp4_sha256 = _copy_mp4(shard, mp4, planned, hashes)
+    shard.pad()
+    entry = EntryInfo(
         key=key,
         json_offset=json_offset,
         json_bytes=len(text),
         json_sha256=hashlib.sha256(text).hexdigest(),
         mp4_offset=mp4_offset,
         mp4_bytes=planned.mp4_bytes,
-        mp4_sha256=found,
+        mp4_sha256=stated[0],
     )
+    return _Written(entry, mp4_sha256, mp4.name)
 
 
-def _header(name: str, size: int) -> tarfile.TarInfo:
+def _copy_mp4(
+    shard: ShardFile, mp4: Mp4, planned: PlannedSample, hashes: _Hashes
+) -> Callable[[], str]:
+    """Copy a clip; gives what gives its SHA-256 once the shard is finished.
+
+    Raises ValueError if it is not as long as planned, or changes meanwhile.
+    """
+    name = f"{mp4.name} of sample {planned.key}"
+    before = _state(mp4)
+    known = _hash_of(before, hashes) if before else None
+    digest = hashlib.sha256()
+    with mp4.open("rb") as file:
+        left = planned.mp4_bytes
+        while left and (piece := file.read(min(left, PIECE_BYTES))):
+            shard.write(piece, None if known else digest)
+            left -= len(piece)
+        if left or file.read(1):
+            size = "shorter" if left else "longer"
+            raise ValueError(f"{name} is {size} than {planned.mp4_bytes} bytes, as was planned")
+    if _state(mp4) != before:
+        raise ValueError(f"{name} changed while it was copied: run again")
+    found = known or digest.hexdigest
+    if before:
+        hashes[before] = found
+    return found
+
+
+def _hash_of(state: FileState, hashes: _Hashes) -> Callable[[], str] | None:
+    """What gives the hash of a file, if it is known from this shard or one before."""
+    known = _known.get(state)
+    return hashes.get(state) or ((lambda: known) if known else None)
+
+
+def _state(mp4: Mp4) -> FileState | None:
+    """The state of an mp4 that is a file of its own."""
+    return file_state(mp4) if isinstance(mp4, Path) else None
+
+
+def _header(name: str, size: int) -> bytes:
     """A header that says nothing of who wrote it, when and where."""
     info = tarfile.TarInfo(name)
     info.size = size
@@ -177,28 +234,4 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     info.mode = 0o644
     info.uid = info.gid = 0
     info.uname = info.gname = ""
-    return info
-
-
-class _HashedFile(io.RawIOBase):
-    """Hashes and counts what passes through, either way."""
-
-    def __init__(self, file: Any) -> None:
-        super().__init__()
-        self.file = file
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self.file.read(size)
-        self._count(data)
-        return data
-
-    def write(self, data: Any) -> int:
-        self._count(data)
-        written: int = self.file.write(data)
-        return written
-
-    def _count(self, data: bytes) -> None:
-        self.sha256.update(data)
-        self.bytes += len(data)
+    return info.tobuf(tarfile.USTAR_FORMAT)

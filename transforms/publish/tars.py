@@ -16,6 +16,9 @@ from typing import IO
 from transforms.publish.files import COPY_BYTES
 from transforms.publish.planning import TAR_BLOCK, TAR_RECORD
 
+MAX_JSON_BYTES = 16 << 20
+"""Of the JSON of an entry that somebody else wrote."""
+
 
 class BadTarError(ValueError):
     """A shard can't be read any further; the message says where and why."""

@@ -94,14 +94,14 @@ def test_another_size_and_back_gives_the_same_shards(built: Path, tmp_path: Path
 def test_media_do_not_lie_in_memory(clips: list[Clip], tmp_path: Path) -> None:
     large = tmp_path / "large.mp4"
     with large.open("wb") as file:
-        file.truncate(24 << 20)
+        file.truncate(64 << 20)
     clip = Clip(large, hashlib.sha256(large.read_bytes()).hexdigest(), 1.5, False)
     build_dataset(tmp_path / "one", [Item(make_sample("s1", clip), "train", clip)])
     tracemalloc.start()
     made(tmp_path / "out", tmp_path / "one", command="reshard", shard_bytes=100_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 8 << 20
+    assert peak < 24 << 20  # of 64 MiB: what waits to be written and hashed
     assert tars(tmp_path / "out") == tars(tmp_path / "one")
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
+import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,6 +25,7 @@ from transforms.publish.index import (
     rejected_table,
     write_parquet,
 )
+from transforms.publish.known_files import FileState, KnownFiles
 from transforms.publish.manifest import is_local_path, portable_config
 from transforms.publish.shards import (
     ShardInfo,
@@ -90,6 +94,41 @@ def test_mp4_of_another_size_is_refused(clips: list[Clip], tmp_path: Path, chang
     with pytest.raises(ValueError, match=r"c1\.mp4 of sample s1"):
         write_one(make_sample("s1", clips[0]), clips[0], tmp_path, size)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_clip_is_hashed_again_when_it_changed(clips: list[Clip], tmp_path: Path) -> None:
+    """Its hash is remembered, but with all that changes when a file does."""
+    path = tmp_path / "c.mp4"
+    shutil.copy(clips[0].path, path)
+    clip = replace(clips[0], path=path)
+    first = write_one(make_sample("s1", clip), clip, tmp_path / "first")
+    again = write_one(make_sample("s1", clip), clip, tmp_path / "again")
+    assert again == first
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)  # the same length, the same inode
+    with pytest.raises(ValueError, match=r"c\.mp4 of sample s1 has sha256"):
+        write_one(make_sample("s1", clip), clip, tmp_path / "changed")
+
+
+def test_a_shard_that_can_not_be_written_is_told(clips: list[Clip], tmp_path: Path) -> None:
+    """What a thread meets while it writes comes out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_one(make_sample("s1", clips[0]), clips[0], tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_only_the_last_files_stay_known() -> None:
+    known = KnownFiles(most=2)
+    states = [FileState(1, inode, 5, 6, 7) for inode in range(3)]
+    for number, state in enumerate(states):
+        known.add(state, str(number))
+    assert [known.get(state) for state in states] == ["", "1", "2"]
 
 
 def test_failed_rewrite_leaves_the_old_shard(clips: list[Clip], tmp_path: Path) -> None:

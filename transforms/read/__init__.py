@@ -1,0 +1,1 @@
+"""Reading a finished dataset back: which samples, in which order, which of their frames."""
