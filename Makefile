@@ -69,7 +69,7 @@ test-swift test-llamafactory test-verl: test-%: .venv-%/.ready exports  ## these
 	$(TRAINER_TEST) tests/trainers/test_$*.py
 
 test-trainers: setup-trainers  ## the trainers' own code loads and trains on our exports
-	$(MAKE) -j2 --output-sync $(TRAINERS:%=test-%)
+	$(MAKE) -j2 -k --output-sync $(TRAINERS:%=test-%)
 
 bench-vllm: setup-vllm  ## the teacher leg against the bare engine
 	$(VLLM_CPU) .venv-vllm/bin/python bench/teacher.py

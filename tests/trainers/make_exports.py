@@ -25,7 +25,7 @@ from schemas.case import Case
 from schemas.rewards import format_response
 from transforms.verify.checks import answer_check
 
-FORMATS = ("trl", "verl", "ms-swift", "llama-factory", "openrlhf")
+FORMATS = ("trl", "verl", "ms-swift", "llama-factory", "energon", "openrlhf")
 SETTINGS = (
     *FAST,
     *("--set", "shots.max_clip_s=10"),
