@@ -6,22 +6,30 @@ to learn, and a loss that doesn't fall means that the rows don't say what they s
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_rig import CHECKPOINT, REASON, export_of, graded, rewards_of
+from trainer_rig import CHECKPOINT, REASON, commands, export_of, graded, rewards_of
 
 pytest.importorskip("trl", reason=REASON)
 
 import datasets
 import torch
 import trl
+from safetensors.torch import load_file
 from transformers import AutoProcessor, set_seed
 
 pytestmark = pytest.mark.slow
 OUT = "trl"
+SMALL: dict[str, dict[str, Any]] = {
+    "sft": {},
+    "dpo": {},
+    "grpo": {"num_generations": 2, "max_completion_length": 12},
+}
 torch.set_num_threads(1)
 
 
@@ -101,6 +109,28 @@ def test_dpo_comes_to_prefer_what_the_verifier_chose(tmp_path: Path, processor: 
     assert losses[0] == pytest.approx(0.6931, abs=1e-3), "at first it prefers neither"
     assert mean(losses[-3:]) < 0.5, losses
     assert mean(margins[-3:]) > 0, margins
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "grpo"])
+def test_the_readme_s_command_trains(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(export_of(OUT))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    words = next(words for words in commands(Path()) if words[:2] == ["trl", stage])[2:]
+    words = [str(CHECKPOINT) if word.startswith("Qwen/") else word for word in words]
+    words[words.index("--output_dir") + 1] = str(tmp_path)
+    small = options(tmp_path, max_steps=1, **SMALL[stage])
+    small |= {"dtype": "float32", "lora_target_modules": "all-linear", "learning_rate": 1e-4}
+    del small["output_dir"]
+    words += [word for name, value in small.items() for word in (f"--{name}", str(value))]
+    script = importlib.import_module(f"trl.scripts.{stage}")
+    script.main(*script.make_parser().parse_args_and_config(words))
+    [saved] = tmp_path.glob("adapter_model.safetensors")
+    moved = [tensor.abs().max() for name, tensor in load_file(saved).items() if "lora_B" in name]
+    assert moved
+    if stage != "grpo":  # its guesses all earn nothing, so there is nothing to learn
+        assert max(moved) > 0, "at first these are all zero"
 
 
 class Recorder:

@@ -18,7 +18,8 @@ from trainer_rig import CHECKPOINT, REASON, commands, export_of, graded
 pytest.importorskip("verl", reason=REASON)
 
 import torch
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_module
+from omegaconf import open_dict
 from transformers import AutoProcessor
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
@@ -28,6 +29,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn
 
 pytestmark = pytest.mark.slow
 OUT = "verl"
+CONFIGURATIONS = {"main_ppo": "ppo_trainer", "sft_trainer": "sft_trainer_engine"}
 torch.set_num_threads(1)
 
 
@@ -43,9 +45,14 @@ def processor() -> Any:
 
 
 def settings(program: str) -> Any:
-    """What the README's command for a program sets, as verl reads it."""
-    words = next(one for one in commands(export_of(OUT)) if any(program in word for word in one))
-    return OmegaConf.from_dotlist([w for w in words if "=" in w and "." in w.split("=")[0]])
+    """verl's own configuration of a program, with what the README's command sets in it.
+
+    Raises if verl doesn't know a key.
+    """
+    words = next(one for one in commands(export_of(OUT)) if f"verl.trainer.{program}" in one)
+    given = words[words.index(f"verl.trainer.{program}") + 1 :]
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose(CONFIGURATIONS[program], overrides=given)
 
 
 def files(split: str) -> list[str]:
@@ -54,10 +61,9 @@ def files(split: str) -> list[str]:
 
 @pytest.fixture
 def prompts(processor: Any, tmp_path: Path) -> RLHFDataset:
-    given = settings("main_ppo").data
-    config = OmegaConf.merge(
-        given, {"cache_dir": str(tmp_path), "filter_overlong_prompts_workers": None}
-    )
+    config = settings("main_ppo").data
+    with open_dict(config):
+        config.cache_dir, config.filter_overlong_prompts_workers = str(tmp_path), None
     return RLHFDataset(files("rl"), processor.tokenizer, config, processor)
 
 
@@ -93,8 +99,7 @@ def test_a_batch_collates(prompts: RLHFDataset) -> None:
 
 
 def test_sft_learns_the_reply_and_sees_the_clip(processor: Any) -> None:
-    given = settings("sft_trainer").data
-    config = OmegaConf.merge(given, {"truncation": "error", "pad_mode": "no_padding"})
+    config = settings("sft_trainer").data
     names = files("sft")
     wanted = [row for name in names for row in pq.read_table(name).to_pylist()]
     data = MultiTurnSFTDataset(names, processor.tokenizer, config, processor)
@@ -127,7 +132,8 @@ def test_the_reward_manager_gives_what_the_verifier_gave(processor: Any) -> None
 async def earned(replies: list[DataProto], processor: Any) -> list[dict[str, Any]]:
     """What the reward manager of the README's command makes of replies."""
     given = settings("main_ppo")
-    given.reward.custom_reward_function.reward_kwargs = {"format_weight": 0.0}
+    with open_dict(given):
+        given.reward.custom_reward_function.reward_kwargs = {"format_weight": 0.0}
     manager_of = get_reward_manager_cls("naive")
     manager = manager_of(given, processor.tokenizer, get_custom_reward_fn(given))
     return [await manager.run_single(reply) for reply in replies]
