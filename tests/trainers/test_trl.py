@@ -25,6 +25,7 @@ from transformers import AutoProcessor, set_seed
 
 pytestmark = pytest.mark.slow
 OUT = "trl"
+PAIR = ("chosen", "rejected")
 SMALL: dict[str, dict[str, Any]] = {
     "sft": {},
     "dpo": {},
@@ -91,6 +92,16 @@ def test_sft_loss_falls(tmp_path: Path, processor: Any) -> None:
     losses = logged(trainer, "loss")
     assert len(losses) == 20
     assert mean(losses[-4:]) < 0.6 * mean(losses[:4]), losses
+
+
+def test_of_a_pair_the_verifier_gave_the_chosen_more() -> None:
+    replies, apart = graded(), 0
+    for row in load("preference"):
+        known = dict(replies[row["id"]])
+        chosen, rejected = (known[row[name][0]["content"][0]["text"]] for name in PAIR)
+        assert chosen >= rejected
+        apart += chosen > rejected
+    assert apart > 0, "not all were rejected for something else than their answer"
 
 
 def test_dpo_comes_to_prefer_what_the_verifier_chose(tmp_path: Path, processor: Any) -> None:
