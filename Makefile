@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup setup-vllm demo demo-vllm test lint unit test-vllm docs bench bench-vllm clean
+TRAINERS := trl swift llamafactory verl
+EXPORTS := build/trainers
+
+.PHONY: help setup setup-vllm setup-trainers demo demo-vllm test lint unit test-vllm test-trainers \
+	exports $(TRAINERS:%=test-%) docs bench bench-vllm clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -44,6 +48,29 @@ setup-vllm: setup  ## the environment with vLLM for the CPU, in .venv-vllm
 test-vllm: setup-vllm  ## the real vLLM engine on the CPU
 	.venv-vllm/bin/python -m pytest -m slow tests/slow
 
+setup-trainers: $(TRAINERS:%=.venv-%/.ready)  ## environments with the trainers' libraries, in .venv-trl and others
+
+.venv-%/.ready: requirements/trainer-%.txt scripts/trainer_env.sh $(READY)
+	sh scripts/trainer_env.sh $*
+	touch $@
+
+exports: setup
+	$(BIN)/python tests/trainers/make_exports.py $(EXPORTS)
+
+# Modules are compiled when they are first imported, and kept: a test imports few of many.
+TRAINER_TEST = env -u PYTHONDONTWRITEBYTECODE PROOFREEL_TRAINER_EXPORTS=$(CURDIR)/$(EXPORTS) \
+	HF_HUB_OFFLINE=1 HF_HOME=$(CURDIR)/$(EXPORTS)/hub MODELSCOPE_CACHE=$(CURDIR)/$(EXPORTS)/modelscope \
+	OMP_NUM_THREADS=1 $(@:test-%=.venv-%)/bin/python -m pytest -m slow
+
+test-trl: .venv-trl/.ready exports  ## TRL, Energon and OpenRLHF on our exports
+	$(TRAINER_TEST) $(addprefix tests/trainers/test_,trl.py energon.py openrlhf.py)
+
+test-swift test-llamafactory test-verl: test-%: .venv-%/.ready exports  ## these trainers on our exports
+	$(TRAINER_TEST) tests/trainers/test_$*.py
+
+test-trainers: setup-trainers  ## the trainers' own code loads and trains on our exports
+	$(MAKE) -j2 -k --output-sync $(TRAINERS:%=test-%)
+
 bench-vllm: setup-vllm  ## the teacher leg against the bare engine
 	$(VLLM_CPU) .venv-vllm/bin/python bench/teacher.py
 
@@ -59,4 +86,4 @@ bench: setup  ## proofreel against plain ffmpeg, copies and webdataset, the veri
 	$(BIN)/python bench/publish.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm demo-out demo-vllm-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* build/trainers demo-out demo-vllm-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
