@@ -251,7 +251,7 @@ def test_a_decoder_that_hangs(plain: Work, use_ffmpeg: UseFfmpeg, script: str) -
     assert caught.value.reason is Reason.DECODE_TIMEOUT
     assert not caught.value.lasting
     assert {child.pid for child in children()} == before
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 @pytest.mark.parametrize("script", ["kill -SEGV $$", '"$REAL" "$@"; kill -ABRT $$'])
