@@ -94,7 +94,7 @@ class MsSwift(Exporter):
             for split in self.splits
         }
         return Readme(
-            install='pip install ms-swift==4.6.0 "qwen-vl-utils[decord]"',
+            install='pip install ms-swift==4.6.0 msgspec "qwen-vl-utils[decord]"',
             commands=tuple(
                 f"{_COMMANDS[split]} --dataset {' '.join(names)} --output_dir out-{split}"
                 for split, names in files.items()
