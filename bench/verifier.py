@@ -79,21 +79,31 @@ def examine(
     items: Sequence[Item], store: MemoStore, verifier: TeacherSettings, settings: VerifySettings
 ) -> list[Found]:
     """Take items through all checks, as a run does."""
-    examiner = Examiner(verifier=verifier, settings=settings, seed=0, round=0)
     cases = [first_case(item, settings) for item in items]
+    done = examined(cases, store, verifier, settings)
+    return [
+        Found(item, first.attempts[0], last.attempts[0])
+        for item, first, last in zip(items, cases, done, strict=True)
+    ]
+
+
+def examined(
+    cases: Sequence[Case], store: MemoStore, verifier: TeacherSettings, settings: VerifySettings
+) -> list[Case]:
+    """The cases after the examination, as a run examines them."""
+    examiner = Examiner(verifier=verifier, settings=settings, seed=0, round=0)
     answered = gather(
         examiner, cases, lambda asked: ask_stored(verifier, store, ShotSettings(), asked)
     )
-    found = []
-    for item, case, one in zip(items, cases, answered, strict=True):
+    done: list[Case] = []
+    for case, one in zip(cases, answered, strict=True):
         if one.trouble:
             raise RuntimeError(one.trouble)
         errors = [reply.error for reply in one.replies.values() if reply.error]
         if errors:
             raise RuntimeError(errors[0])
-        (done,) = examiner.read(case, one.replies).outputs
-        found.append(Found(item, case.attempts[0], done.attempts[0]))
-    return found
+        done += examiner.read(case, one.replies).outputs
+    return done
 
 
 # Planted errors ----------------------------------------------------------------------------------

@@ -120,15 +120,16 @@ def _load_scenes() -> ModuleType:
 _SCENES = _load_scenes()
 
 
-def make_scene(store: MemoStore, code: int, film: Film) -> Scene:
-    """The film as a clip in a store; `code` tells it from the others there."""
+def make_scene(store: MemoStore, code: int, *parts: Film) -> Scene:
+    """The film as a clip in a store, or several as its shots; `code` tells it from the others
+    there."""
 
     def write(path: Path, *_: Any) -> None:
-        clips.write_mp4(path, film)
+        clips.write_reel(path, parts)
 
     _SCENES.write_clip = write  # type: ignore[attr-defined]
     scene: Scene = _SCENES.make_scene(
-        store, code, num_frames=round(film.end_s * FPS), fps=Fraction(FPS),
+        store, code, num_frames=round(sum(part.end_s for part in parts) * FPS), fps=Fraction(FPS),
         width_px=clips.FILE_PX, height_px=clips.FILE_PX,
     )  # fmt: skip
     return _whole(scene)

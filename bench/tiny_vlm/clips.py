@@ -189,13 +189,23 @@ def worn(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
 
 def write_mp4(path: Path, clip: Clip, crf: int = 20) -> None:
     """The clip as H.264 in yuv420p with B-frames, FILE_FPS frames per second."""
+    write_reel(path, (clip,), crf)
+
+
+def write_reel(path: Path, parts: Sequence[Clip], crf: int = 20) -> None:
+    """Clips one after the other, as shots of one file."""
     with av.open(str(path), "w", format="mp4") as container:
         options = {"crf": str(crf), "bf": "2", "threads": "1"}
         stream = container.add_stream("libx264", rate=FILE_FPS, options=options)
         stream.width = stream.height = FILE_PX
         stream.pix_fmt = "yuv420p"
-        for number in range(math.ceil(clip.end_s * FILE_FPS)):
-            frame = av.VideoFrame.from_image(draw(clip, number / FILE_FPS))
+        pictures = (
+            draw(part, number / FILE_FPS)
+            for part in parts
+            for number in range(math.ceil(part.end_s * FILE_FPS))
+        )
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_image(picture)
             frame.pts, frame.time_base = number, Fraction(1, FILE_FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
