@@ -1,9 +1,12 @@
-"""Draws what the verifier's model sees under each condition, for docs/verifier.md.
+"""Draws the verifier's checks at work, for docs/verifier.md: examples that pass and that do not.
 
-Two clips, each with a question, a rollout that is accepted and one that is not: one clip
-constructed (`tiny_vlm/clips.py`), one re-edited from Big Buck Bunny. The frames come from the
-product's own `look`, the verdicts from its own `decide`; the answers are those of a viewer who
-knows what was drawn, and guesses where he does not see it.
+First what the model sees under each condition. Two clips, each with a question, a rollout that is
+accepted and one that is not: one clip constructed (`tiny_vlm/clips.py`), one re-edited from Big
+Buck Bunny. The frames come from the product's own `look`, the verdicts from its own `decide`; the
+answers are those of a viewer who knows what was drawn, and guesses where he does not see it.
+
+Then one accepted and one rejected example of each check (`pictures/`), about constructed clips;
+there the answers are those of a reader of the pixels behind a server.
 
 Usage: python bench/verifier_pictures.py [FOLDER]     (default: docs/images)
 """
@@ -13,14 +16,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import av
 import videos
-from PIL import Image, ImageDraw, ImageFont
+from pictures import asked, own
+from pictures.cards import BLACK, GRAY, GREEN, RED, draw_sheet, font
+from pictures.stage import Stage
+from PIL import Image, ImageDraw
+from planted.reader import running
 from tiny_vlm.clips import Clip, Shape, write_mp4
 
 from schemas.case import Attempt, Case, Scene
@@ -32,6 +39,7 @@ from schemas.view import WHOLE, Condition, View
 from transforms.annotate.seeing import Frames, look
 from transforms.annotate.tasks import make_answer
 from transforms.annotate.teacher import TeacherSettings
+from transforms.memo import MemoStore
 from transforms.verify.checks import VerifySettings, verify
 from transforms.verify.conditions import AGAINST, GUESSABLE_TIMES, cited_spans
 from transforms.verify.decide import decide
@@ -44,7 +52,6 @@ SETTINGS = VerifySettings()
 LOOK = TeacherSettings(fps=2.0, frame_height_px=112)
 TASK_VIEWS = (WHOLE, View(condition=Condition.BLIND))
 THUMB_PX, GAP_PX, LEFT_PX, RIGHT_PX, LINE_PX = 96, 6, 80, 130, 22
-GREEN, RED, GRAY, BLACK = "#1a7f37", "#c62828", "#6b7280", "#111111"
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,9 @@ def film(folder: Path) -> Example:
     joined = "".join(f"[v{number}]" for number in range(len(edits)))
     graph = f"{cuts}{joined}concat=n={len(edits)}[out]"
     command = [ffmpeg_exe(), "-v", "error", "-y", "-i", str(videos.big_buck_bunny())]
-    command += ["-filter_complex", graph, "-map", "[out]", "-c:v", "libx264", str(path)]
+    command += ["-filter_complex", graph, "-map", "[out]"]
+    # One thread, so that the file is the same whatever the machine.
+    command += ["-c:v", "libx264", "-threads", "1", str(path)]
     subprocess.run(command, check=True)
     return Example(
         "film", path, "What is odd about the third shot?",
@@ -222,19 +231,35 @@ def draw_row(picture: Image.Image, frames: Frames | None, thumb_px: int, top: in
         pen.text((left, top + thumb_px + 1), f"{time_s:.2f} s", fill=GRAY, font=font(12))
 
 
-def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+EXAMPLES = {
+    "reply": own.of_words,
+    "citations": own.of_places,
+    "answers": own.of_answers,
+    "questions": asked.of_questions,
+    "claims": asked.of_claims,
+    "conclusions": asked.of_conclusions,
+}
+
+
+def pictures(folder: Path) -> Iterator[tuple[str, Image.Image]]:
+    """All pictures with their names."""
+    for make in (shapes, film):
+        example = make(folder)
+        yield example.name, draw(example)
+    with running() as url:
+        stage = Stage.of(MemoStore(str(folder)), url)
+        for name, sheet in EXAMPLES.items():
+            yield name, draw_sheet(sheet(stage))
 
 
 def main() -> None:
     target = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for make in (shapes, film):
-            example = make(Path(folder))
-            path = target / f"verifier-{example.name}.png"
+        for name, picture in pictures(Path(folder)):
+            path = target / f"verifier-{name}.png"
             # 128 colours are enough for small frames and keep the file small.
-            draw(example).quantize(128).save(path, optimize=True)
+            picture.quantize(128).save(path, optimize=True)
             print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

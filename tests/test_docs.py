@@ -84,6 +84,9 @@ def test_every_check_is_explained_by_what_passes_and_what_does_not() -> None:
     assert set(explained) == checks | {NOT_EXAMINED}
     for name, (accepted, rejected) in explained.items():
         assert accepted and rejected and accepted != rejected, name
-    # The views are shown in pictures, which say what is seen in them.
-    pictures = re.findall(r"!\[([^]]+)\]\(images/verifier-", page)
-    assert pictures and all("views" in words for words in pictures)
+    # Each is named under a picture, and every picture of the script is shown.
+    pictures = re.findall(r"!\[[^]]+\]\(images/(verifier-\w+\.png)\)\n\n\*([^*]+)\*\n", page)
+    named = re.findall(r"`(\w+)`", " ".join(caption for _, caption in pictures))
+    assert set(named) == set(explained)
+    drawn = {path.name for path in (ROOT / "docs" / "images").glob("verifier-*.png")}
+    assert {name for name, _ in pictures} == drawn
