@@ -142,7 +142,7 @@ def agreement(stage: Stage, passes: bool) -> Panel:
         for sample, letter in enumerate(letters)
     ]
     _, share = consensus(task, voters, SETTINGS.thresholds, len(letters))
-    check = made_check("agreement", share, SETTINGS.thresholds, "no answer to grade by")
+    check = made_check("agreement", share, SETTINGS.thresholds, "")
     attempts = tuple(
         Attempt(rollout=one, verdict=verify(one, task, None, stage.shapes, None,
                                             SETTINGS.thresholds))
@@ -153,6 +153,7 @@ def agreement(stage: Stage, passes: bool) -> Panel:
     if check.passed is not passes or bool(agreed) is not passes:
         raise RuntimeError(f"agreement: {check}, agreed on {agreed!r}")
     told = f"{WHICH} {lettered(COLOURS)}", f"Four samples answer {', '.join(letters)}"
+    told = (*told, f"To grade by: {agreed or 'nothing, so nothing is accepted'}")
     return Panel(check, lines=words(check, *told))
 
 
