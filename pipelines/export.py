@@ -64,8 +64,10 @@ def export(options: argparse.Namespace, console: Console) -> int:
         print(f"proofreel: {error}", file=sys.stderr)
         return 2 if isinstance(error, ExportError) else 1
     for name, count in report.rows.items():
-        console.print(f"{name}: {count} rows", highlight=False, markup=False)
+        console.print(f"{name}: {count} rows", highlight=False, markup=False, soft_wrap=True)
     for what, count in report.lost.items():
-        console.print(f"{count} samples: {what}", highlight=False, markup=False)
-    console.print(f"{out / 'README.md'}: how to train on it", highlight=False, markup=False)
+        console.print(f"{count} samples: {what}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{out / 'README.md'}: how to train on it", highlight=False, markup=False, soft_wrap=True
+    )
     return 0

@@ -26,6 +26,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub, and this process set to use it as environment variables would at its start."""
     with serving_hub() as hub:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.address)
+        # Other tests of this process may have set it.
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         # The stand-in has no Xet storage, so files go the older way.
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no"))
@@ -35,7 +37,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def environment(hub: Hub, home: Path) -> dict[str, str]:
     """The same for a process of its own."""
-    more = {"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN, "HF_HOME": str(home)}
+    more = {
+        "HF_ENDPOINT": hub.address,
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+    }
     return {**os.environ, **more, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 

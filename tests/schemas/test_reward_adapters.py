@@ -306,7 +306,9 @@ def test_the_hooks_have_the_names_that_trainers_look_for(tmp_path: Path):
     spec = importlib.util.spec_from_file_location("reward_func", tmp_path / "rewards.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for name in set(proofreel.__all__) - {"__version__", "rewards"}:
+    hooks = {name for name in proofreel.__all__ if hasattr(rewards, name)}
+    assert {"compute_score", "reward_func", "trl_reward", "easyr1_score", "SwiftReward"} <= hooks
+    for name in hooks:
         assert callable(getattr(module, name))
         assert getattr(proofreel, name) is getattr(rewards, name)
         assert getattr(proofreel, name).__doc__

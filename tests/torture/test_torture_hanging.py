@@ -67,7 +67,9 @@ def test_it_costs_one_video(shop: Shop, tmp_path: Path, monkeypatch: pytest.Monk
         "no end after 2 s"
     }
     lines = funnel(out)
-    assert lines["decode"]["out"] == lines["cut"]["out"] == 3
+    # The good ones show the same: of their clips one is kept.
+    assert lines["decode"]["out"] == lines["cut"]["in"] == 3
+    assert lines["cut"]["rejected"] == {"duplicate": 2}
     assert check_dataset(out / "dataset") == []
     after = psutil.Process().children(recursive=True)
     assert {one.pid for one in after if one.status() != psutil.STATUS_ZOMBIE} <= before
