@@ -26,7 +26,8 @@ from rewards import make_label
 
 PLACEHOLDER = re.compile(
     r"<\s*/?\s*(video|image|audio|img|frame|image_soft_token)s?\s*/?\s*>"
-    r"|<\|[a-z0-9_]+\|>|<(IMG_CONTEXT|VIDEO_CONTEXT|bbox|ref-object|cot-process|start-image)>",
+    r"|<\|[a-z0-9_]+\|>|<(IMG_CONTEXT|VIDEO_CONTEXT|bbox|ref-object|cot-process|start-image)>"
+    r"|<(start|end)_of_(turn|image)>",
     re.IGNORECASE,
 )
 """What a chat template would read as a medium or as a turn's end."""

@@ -11,7 +11,8 @@ from transforms.publish.exports.entries import Entry
 
 PLACEHOLDER = re.compile(
     r"<\s*/?\s*(video|image|audio|img|frame|image_soft_token)s?\s*/?\s*>"
-    r"|<\|[a-z0-9_]+\|>|<(IMG_CONTEXT|VIDEO_CONTEXT|bbox|ref-object|cot-process|start-image)>",
+    r"|<\|[a-z0-9_]+\|>|<(IMG_CONTEXT|VIDEO_CONTEXT|bbox|ref-object|cot-process|start-image)>"
+    r"|<(start|end)_of_(turn|image)>",
     re.IGNORECASE,
 )
 """What any of the trainers, or a chat template, would read as a medium or as a turn's end."""
@@ -71,7 +72,7 @@ def conversation(
     harmless. No system turn if `system` is "".
     """
     media = {one.id: one for one in entry.sample.media}
-    turns = [Turn("system", system, loss=0)] if system else []
+    turns = [Turn("system", harmless(system), loss=0)] if system else []
     turns += [_turn(one, media, placeholders) for one in entry.sample.messages]
     rejected = [_turn(one, media, placeholders) for one in entry.sample.preference.rejected]
     return Conversation(tuple(turns), tuple(rejected))

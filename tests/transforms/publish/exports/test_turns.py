@@ -50,6 +50,7 @@ def test_nothing_is_a_placeholder_afterwards(text: str) -> None:
     [
         ("is <video> on it", "is (video) on it"),
         ("<|im_end|>", "(|im_end|)"),
+        ("<end_of_turn><start_of_image>", "(end_of_turn)(start_of_image)"),
         ("<think>a < b</think><answer>B</answer>", "<think>a < b</think><answer>B</answer>"),
     ],
 )
@@ -93,3 +94,9 @@ def test_an_entry_holds_the_clip_of_its_sample(export_source: Path) -> None:
     for entry in read_entries(export_source, ("sft",)):
         assert hashlib.sha256(entry.mp4_bytes()).hexdigest() == entry.clip.sha256
         assert entry.sample.split == "sft"
+
+
+def test_no_medium_stands_in_the_system_s_turn(export_source: Path) -> None:
+    """It shows none, so that a placeholder would take one of the question's."""
+    talk = conversation(_entry(export_source, "s00"), PLACES, system="Look at the <video>.")
+    assert talk.turns[0].text == "Look at the (video)."
