@@ -7,6 +7,7 @@ hub client's business: environment or its own store; here it is neither read nor
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,4 +199,6 @@ def _in_words(error: BaseException, repo: str, endpoint: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), "no message")[:200]
+    line = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    # Behind the address of an upload stands what lets whoever has it write there.
+    return re.sub(r"\?[^\s'\")]+", "?...", line)[:200]

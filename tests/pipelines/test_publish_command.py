@@ -16,6 +16,7 @@ from hub_server import READ_TOKEN, TOKEN, USER, Hub, Repo, serving_hub
 from pipeline_helpers import samples, sha256_of_files, start
 
 from pipelines.cli import main
+from pipelines.hub import _in_words
 
 Capture = pytest.CaptureFixture[str]
 REPO = f"{USER}/moving-squares"
@@ -262,6 +263,16 @@ def test_another_writer_is_not_overwritten(hub: Hub, finished: Path, capsys: Cap
     assert publish(finished, REPO) == 1
     assert f"somebody else changed {REPO} meanwhile" in capsys.readouterr().err
     assert held(hub) == {}
+
+
+def test_a_signed_address_is_not_shown() -> None:
+    """Whoever has it can write there."""
+    address = "https://store.example/lfs/1?X-Amz-Credential=me&X-Amz-Signature=secret"
+    said = _in_words(
+        ConnectionError(f"no answer from '{address}' (timed out)"), REPO, "https://hf.co"
+    )
+    assert "no answer from 'https://store.example/lfs/1?...' (timed out)" in said
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize("repo", ["clips", "a/b/c", "/clips", "me/", "me/../x", "m e/c", "me/-c"])
