@@ -26,6 +26,8 @@ from transforms.publish.exports.single_turn import (
 )
 from transforms.publish.files import write_text
 
+ROUNDED = "its frame rate, rounded: LLaVA takes whole numbers of frames a second"
+
 
 class Llava(Exporter):
     """`sft-train-fps2.json` and `sft-train-fps2.yaml`: files by sampling rate."""
@@ -43,6 +45,9 @@ class Llava(Exporter):
             "video": self.media.clip(entry),
             "conversations": human_gpt(folded(talk.turns)),
         }
+        fps = entry.sample.sampling.fps
+        if fps > 0 and _whole(fps) != fps:
+            self.lose(ROUNDED)
         note_records(self, entry.sample)
         self.files.add(file_name(self, entry, ".json"), row)
 
@@ -59,7 +64,7 @@ class Llava(Exporter):
         )
 
     def _command(self, name: str) -> str:
-        rate = max(1, round(float(rate_of(name) or 1)))
+        rate = _whole(float(rate_of(name) or 1))
         return (
             "torchrun --nproc_per_node=8 $LLAVA/llava/train/train_mem.py "
             "--deepspeed $LLAVA/scripts/zero3.json "
@@ -75,6 +80,10 @@ class Llava(Exporter):
             "--output_dir out-sft --per_device_train_batch_size 1 --learning_rate 1e-5 "
             "--model_max_length 32768 --gradient_checkpointing True --lazy_preprocess True"
         )
+
+
+def _whole(fps: float) -> int:
+    return max(1, round(fps))
 
 
 def _list_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
-from publish_helpers import Item
+from publish_helpers import Item, edit_sample
 
 from schemas.sample import Sample
+from transforms.publish.exports.base import ExportSettings
+from transforms.publish.exports.export import export_dataset
+from transforms.publish.exports.llava import ROUNDED
 from transforms.publish.exports.turns import SYSTEM, harmless
 
 FORMATS = {"qwen": "<video>", "internvl": "<video>", "llava": "<image>"}
@@ -121,3 +125,12 @@ def test_internvls_pairs_share_their_question(exported: Any, export_items: list[
     assert row["question"] == f"<video>\n{sample.messages[0].parts[1].text}\n{SYSTEM}"
     assert row["chosen"] == sample.messages[1].parts[0].text
     assert row["rejected"] == sample.preference.rejected[0].parts[0].text
+
+
+def test_a_rate_that_llava_can_not_take_is_counted(export_source: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(export_source, tmp_path / "dataset"))
+    edit_sample(dataset, "s00", lambda value: value["sampling"].update(fps=0.5))
+    report = export_dataset(dataset, "llava", tmp_path / "out", ExportSettings())
+    assert report.rows["sft-train-fps0p5.json"] == 1
+    assert "--video_fps 1 " in (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert report.lost[ROUNDED] == 1
