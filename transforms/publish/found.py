@@ -38,13 +38,18 @@ def read(parent: Parent, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Fo
         by_shard.setdefault(row["shard"], []).append(row)
     for shard, own in sorted(by_shard.items()):
         where = f"{parent.name}: {shard}"
-        if not SHARD_PATTERN.fullmatch(shard):
+        match = SHARD_PATTERN.fullmatch(shard)
+        if match is None:
             raise DeriveError(f"{where}: is no path of a shard; see proofreel check")
         try:
             path = parent.folder / shard
             with path.open("rb") as file:
                 there = {one.name: one for one in members(file, path.stat().st_size)}
                 for row in sorted(own, key=lambda row: int(row["json_offset"])):
+                    if (row["split"], row["partition"]) != match.groups()[:2]:
+                        raise ValueError(
+                            f"{row['id']} is of {row['split']}/{row['partition']} by the index"
+                        )
                     text = there.get(f"{row['id']}.json")
                     mp4 = there.get(f"{row['id']}.mp4")
                     if text != _member(row, "json") or mp4 != _member(row, "mp4"):

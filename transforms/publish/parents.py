@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from schemas.base import SCHEMA_VERSION
 from schemas.rejection import Rejection
 from transforms.publish.check import read_manifest, read_table
+from transforms.publish.check_shards import file_faults
 from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
 from transforms.publish.lineage import INHERITED_FILE, parent_card, parent_file
 from transforms.publish.manifest import (
@@ -90,6 +91,9 @@ def _opened(given: Path) -> Parent:
             f"{name}: has schema {manifest.schema_version!r}; this version of proofreel reads "
             f"{SCHEMA_VERSION!r}"
         )
+    for file in (INDEX_FILE, REJECTED_FILE):
+        for fault in file_faults(folder / file, file, manifest.files.get(file, "")):
+            raise _not_whole(name, [fault])
     table, faults = read_table(folder, INDEX_FILE, INDEX_SCHEMA)
     if table is None:
         raise _not_whole(name, faults)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from publish_helpers import (
@@ -28,7 +29,9 @@ from publish_helpers import (
 from schemas.rejection import Reason, Stage
 from transforms.publish.check import check_dataset
 from transforms.publish.derive import Request, derive
+from transforms.publish.index import write_parquet
 from transforms.publish.manifest import (
+    INDEX_FILE,
     REJECTED_FILE,
     FunnelStage,
     Manifest,
@@ -430,6 +433,27 @@ def test_a_parent_that_is_not_true_gives_nothing(
     rewrite_shard(dataset, "sft/train-000000.tar", change)
     with pytest.raises(DeriveError, match="proofreel check"):
         made(tmp_path / "out", dataset, command="reshard", shard_bytes=60_000)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
+
+
+def to_validation(dataset: Path) -> str:
+    """Say in the index that all is for validation; gives the hash of the file."""
+    table = pq.read_table(dataset / INDEX_FILE)
+    there = table.schema.get_field_index("partition")
+    held = pa.array(["validation"] * table.num_rows)
+    table = table.set_column(there, table.schema.field(there), held)
+    return write_parquet(table, dataset / INDEX_FILE)
+
+
+@pytest.mark.parametrize("fits", [False, True], ids=["as_it_was", "made_to_fit"])
+def test_an_index_that_is_not_true_gives_nothing(fits: bool, dataset: Path, tmp_path: Path) -> None:
+    """It says what is train and what is validation, and of which video a sample is."""
+    sha256 = to_validation(dataset)
+    if fits:
+        edit_manifest(dataset, lambda value: value["files"].update({INDEX_FILE: sha256}))
+    said = "by the index" if fits else "index.parquet: has sha256"
+    with pytest.raises(DeriveError, match=f"{said}.*proofreel check"):
+        subset(tmp_path / "out", dataset, "split=sft")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
 
 
