@@ -15,7 +15,7 @@ from transforms.publish.check_media import media_facts, media_faults
 from transforms.publish.check_sample import parse_sample, sample_faults
 from transforms.publish.check_split import Found
 from transforms.publish.files import sha256_file
-from transforms.publish.index import condition_scores_json
+from transforms.publish.index import condition_scores_json, origins_of
 from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, ShardEntry
 from transforms.publish.planning import KEY_PATTERN
 from transforms.publish.shards import SHARD_PATTERN
@@ -198,6 +198,8 @@ def _identity_faults(
     if sample.media:
         stated["measures_json"] = sample.media[0].measures.to_json()
     with suppress(ValueError):  # named by sample_faults already
+        stated |= origins_of(sample)
+    with suppress(ValueError):  # likewise
         stated["condition_scores_json"] = condition_scores_json(sample)
     yield from _row_faults(dataset, at, key, stated)
     if key in dataset.rows:

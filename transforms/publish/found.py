@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from schemas.sample import Sample
 from transforms.publish.card import CardEntry, card_entry
 from transforms.publish.check_shards import MAX_JSON_BYTES
-from transforms.publish.index import IndexEntry, index_entry
+from transforms.publish.index import IndexEntry, index_entry, origins_of
 from transforms.publish.parents import DeriveError, Parent
 from transforms.publish.planning import PlannedSample, plan_sample
 from transforms.publish.shards import SHARD_PATTERN
@@ -76,7 +76,7 @@ def _found(parent: Parent, row: Mapping[str, Any], data: bytes) -> tuple[Found, 
         clip_id=row["clip_id"],
         task_id=row["task_id"],
     )
-    for name, value in entry.model_dump(mode="json").items():
+    for name, value in (entry.model_dump(mode="json") | origins_of(sample)).items():
         if row[name] != value:
             raise ValueError(f"{name} of {row['id']} is {value!r}, the index says {row[name]!r}")
     planned = plan_sample(sample, entry.partition, row["mp4_bytes"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,20 @@ def index_entry(
         condition_scores_json=condition_scores_json(sample),
         measures_json=sample.media[0].measures.to_json(),
     )
+
+
+def origins_of(sample: Sample) -> dict[str, str]:
+    """The ids of video, clip and task that a sample says it comes from, by column of the index.
+
+    Raises ValueError if its `extra_json` is no JSON object.
+    """
+    try:
+        extra = json.loads(sample.extra_json or "{}")
+    except RecursionError as error:
+        raise ValueError("extra_json goes too deep") from error
+    if not isinstance(extra, dict):
+        raise ValueError("extra_json is no JSON object")
+    return {name: extra[name] for name in ("video_id", "clip_id", "task_id") if name in extra}
 
 
 def condition_scores_json(sample: Sample) -> str:

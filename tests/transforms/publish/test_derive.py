@@ -26,6 +26,7 @@ from publish_helpers import (
     rewrite_shard,
 )
 
+from schemas.base import canonical_json
 from schemas.rejection import Reason, Stage
 from transforms.publish.check import check_dataset
 from transforms.publish.derive import Request, derive
@@ -455,6 +456,21 @@ def test_an_index_that_is_not_true_gives_nothing(fits: bool, dataset: Path, tmp_
     with pytest.raises(DeriveError, match=f"{said}.*proofreel check"):
         subset(tmp_path / "out", dataset, "split=sft")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
+
+
+def test_an_index_can_not_give_a_sample_another_video(clips: list[Clip], tmp_path: Path) -> None:
+    """Otherwise a leak from train into validation could be hidden there."""
+    sample = make_sample("s1", clips[0])
+    extra = {"video_id": "v1", "clip_id": clips[0].path.stem, "task_id": "t-s1"}
+    sample = sample.model_copy(update={"extra_json": canonical_json(extra)})
+    true, false = (Item(sample, "train", clips[0], video_id=video) for video in ("v1", "v2"))
+    build_dataset(tmp_path / "true", [true])
+    assert check_dataset(tmp_path / "true") == []
+    build_dataset(tmp_path / "false", [false])
+    (fault,) = check_dataset(tmp_path / "false")
+    assert "s1: video_id: is 'v1', but index.parquet says 'v2'" in str(fault)
+    with pytest.raises(DeriveError, match="'v1', the index says 'v2'"):
+        made(tmp_path / "out", tmp_path / "false", command="reshard")
 
 
 @pytest.mark.parametrize("publish", [None, "x", [1]])
