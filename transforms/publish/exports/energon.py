@@ -63,6 +63,7 @@ class Energon(ShardExporter):
         )
         return Readme(
             install="pip install 'megatron-energon[av-decode]==7.4.1'",
-            commands=(prepare, read),
+            prepare=(prepare,),
+            reads=(read,),
             reward="`label` of a sample, for the hooks in `rewards.py`; Energon itself calls none",
         )
