@@ -346,6 +346,7 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
 
 def _check(options: argparse.Namespace, _: list[str]) -> int:
     from transforms.publish.check import check_dataset
+    from transforms.publish.counts import counted
 
     folder = Path(options.folder)
     dataset = folder / "dataset" if (folder / "dataset").is_dir() else folder
@@ -355,7 +356,7 @@ def _check(options: argparse.Namespace, _: list[str]) -> int:
     for fault in faults:
         print(fault)
     if faults:
-        return _say(f"{len(faults)} faults in {dataset}", EXIT_FAILED)
+        return _say(f"{counted(len(faults), 'fault')} in {dataset}", EXIT_FAILED)
     print(f"{dataset}: whole and true")
     return EXIT_OK
 

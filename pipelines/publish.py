@@ -15,6 +15,7 @@ from pipelines.hub import Upload, upload
 from proofreel import __version__
 from transforms.publish.card import NOT_STATED
 from transforms.publish.check import check_dataset
+from transforms.publish.counts import counted
 from transforms.publish.exports.entries import read_entries, read_manifest
 from transforms.publish.files import sha256_file
 from transforms.publish.manifest import MANIFEST_FILE, Manifest, is_local_path
@@ -89,7 +90,8 @@ def publish(
 
 def _message(manifest: Manifest) -> str:
     samples = sum(shard.samples for shard in manifest.shards)
-    return f"{samples} samples in {len(manifest.shards)} shards by proofreel {__version__}"
+    shards = counted(len(manifest.shards), "shard")
+    return f"{counted(samples, 'sample')} in {shards} by proofreel {__version__}"
 
 
 def refuse_faulty(dataset: Path) -> None:
@@ -98,8 +100,8 @@ def refuse_faulty(dataset: Path) -> None:
     if faults:
         shown = "".join(f"\n  {fault}" for fault in faults[:MAX_NAMED])
         raise RefusedError(
-            f"{dataset} has {len(faults)} faults and stays here; proofreel check lists them all:"
-            f"{shown}"
+            f"{dataset} has {counted(len(faults), 'fault')} and stays here; proofreel check lists "
+            f"them all:{shown}"
         )
 
 

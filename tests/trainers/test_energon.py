@@ -64,7 +64,7 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 def commands(folder: Path) -> list[str]:
     text = (folder / "README.md").read_text("utf-8")
-    return re.findall(r"^Train: +`(.*)`", text, re.MULTILINE)
+    return re.findall(r"^(?:Prepare|Read): +`(.*)`", text, re.MULTILINE)
 
 
 def run(command: str, folder: Path) -> str:

@@ -55,6 +55,13 @@ def settings(program: str) -> Any:
         return compose(CONFIGURATIONS[program], overrides=given)
 
 
+def test_rl_says_how_long_and_saves_on_the_way() -> None:
+    """By itself verl saves nothing, not even at the end."""
+    trainer = settings("main_ppo").trainer
+    assert trainer.save_freq > 0 and trainer.total_epochs > 0
+    assert (trainer.nnodes, trainer.n_gpus_per_node) == (1, 8)
+
+
 def files(split: str) -> list[str]:
     return sorted(path.name for path in Path().glob(f"{split}-*.parquet"))
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
 from transforms.publish.about import about_of
+from transforms.publish.counts import counted
 from transforms.publish.files import building
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
 from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
@@ -124,7 +125,8 @@ def _check_known(parents: Sequence[Parent], ids: frozenset[str] | None) -> None:
     known = {row[name] for parent in parents for row in parent.rows for name in ID_COLUMNS}
     if unknown := sorted(ids - known):
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        raise DeriveError(f"{len(unknown)} ids are of no sample, task, clip or video: {shown}")
+        said = f"{counted(len(unknown), 'id')} {'is' if len(unknown) == 1 else 'are'}"
+        raise DeriveError(f"{said} of no sample, task, clip or video: {shown}")
 
 
 ID_COLUMNS = ("id", "task_id", "clip_id", "video_id")

@@ -149,6 +149,8 @@ def test_a_part_by_ids_of_samples_and_of_what_they_come_from(built: Path, tmp_pa
     assert check_dataset(tmp_path / "out") == []
     with pytest.raises(DeriveError, match="2 ids are of no sample, task, clip or video: s1, s2"):
         subset(tmp_path / "two", built, ids=ids | {"s1", "s2"})
+    with pytest.raises(DeriveError, match="1 id is of no sample, task, clip or video: s1"):
+        subset(tmp_path / "two", built, ids=ids | {"s1"})
 
 
 def test_a_part_of_a_part_still_adds_up(built: Path, tmp_path: Path) -> None:

@@ -39,17 +39,25 @@ class Readme:
 
     install: str
     """The library, with the release that was read and tried."""
-    commands: tuple[str, ...]
+    commands: tuple[str, ...] = ()
     """How to start training on it, in the folder of the export; one for each stage (SFT, DPO, RL)
     that there are rows for."""
+    prepare: tuple[str, ...] = ()
+    """What must run once before."""
+    reads: tuple[str, ...] = ()
+    """For a library that only loads: commands that show samples."""
     reward: str = ""
     """How the reward is hooked in; "" where there is none."""
+    notes: tuple[str, ...] = ()
+    """What one must know of the commands."""
 
 
 @dataclass(frozen=True)
 class Report:
     """What an export came to."""
 
+    guide: str
+    """The file that says how to train on it."""
     rows: dict[str, int]
     """Rows by file."""
     lost: dict[str, int]
@@ -72,6 +80,13 @@ class Exporter(ABC):
     """As it is called on the command line."""
     splits: ClassVar[tuple[Split, ...]]
     """Those that it can take."""
+    guide: ClassVar[str] = "README.md"
+    """The file that says how to train on it."""
+    behind: ClassVar[str] = (
+        "Verdict and provenance of every sample, and its records of grounding and of steps but for "
+        "what its row says, stay in the dataset's shards, under its id."
+    )
+    """What the format never carries, however the samples are."""
     canonical: ClassVar[bool] = False
     """Whether its text is the dataset's own, in parts of their own beside the media."""
 
@@ -95,10 +110,6 @@ class Exporter(ABC):
         said = entry.sample.messages + entry.sample.preference.rejected
         if hides_placeholder([part.text for message in said for part in message.parts]):
             self.lose(LEFT if self.canonical else REWRITTEN)
-
-    def page(self, text: str) -> str:
-        """README.md, of the lines that every export has."""
-        return text
 
     def lose(self, what: str) -> None:
         """Count something of one sample that the format can't carry."""

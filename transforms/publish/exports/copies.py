@@ -29,6 +29,10 @@ class ShardExporter(Exporter):
 
     splits: ClassVar[tuple[Split, ...]] = SPLITS
     canonical: ClassVar[bool] = True
+    behind: ClassVar[str] = (
+        "The shards are the dataset's own, with all that it says of a sample; its index and what "
+        "it rejected stay with it."
+    )
 
     def add(self, entry: Entry) -> None:
         """Count the entry. Raises BadDatasetError if its key comes a second time."""

@@ -54,6 +54,16 @@ class EasyR1(Exporter):
             commands=tuple(self._command(name) for name in train_files(self, "rl")),
             reward="`worker.reward.reward_function=rewards.py:easyr1_score` (above) gets the "
             "column `answer`",
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        alone = [name for name in train_files(self, "rl") if validation_for(self, name) == name]
+        if not alone:
+            return ()
+        return (
+            f"no validation rows go with {', '.join(alone)}: the trainer insists on a file, so it "
+            "validates on the one that it trains on, and its validation scores tell nothing new",
         )
 
     def _command(self, name: str) -> str:

@@ -62,7 +62,8 @@ class Energon(ShardExporter):
             'print(one.context, one.answers, one.video[0].get_video().video_clips[0].shape)"'
         )
         return Readme(
-            install="pip install 'megatron-energon[av_decode]==7.4.1'",
-            commands=(prepare, read),
+            install="pip install 'megatron-energon[av-decode]==7.4.1'",
+            prepare=(prepare,),
+            reads=(read,),
             reward="`label` of a sample, for the hooks in `rewards.py`; Energon itself calls none",
         )

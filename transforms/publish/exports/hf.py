@@ -9,7 +9,7 @@ from the first rows, a list that is empty in all of them would become a list of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -37,6 +37,7 @@ class HuggingFace(ShardExporter):
     """Shards under their own names, the dataset's card, and `rows/{split}/{partition}.parquet`."""
 
     name = "hf"
+    guide: ClassVar[str] = "EXPORT.md"  # README.md is the card
 
     def add(self, entry: Entry) -> None:
         super().add(entry)
@@ -50,6 +51,7 @@ class HuggingFace(ShardExporter):
         infos = [{"config_name": one["config_name"], "features": ROW_FEATURES} for one in configs]
         front = self._card()[0] | {"configs": configs, "dataset_info": infos}
         write_text(self.out / ROWS_FOLDER / CARD_FILE, _text(front, _ROWS_TEXT))
+        write_text(self.out / CARD_FILE, self._own_card())
 
     def readme(self) -> Readme:
         split, partition, _ = self.first()
@@ -66,20 +68,20 @@ class HuggingFace(ShardExporter):
         )
         return Readme(
             install="pip install datasets==5.2.0",
-            commands=(shards, rows),
+            reads=(shards, rows),
             reward="`rewards.py` here: `grade(reward['fn'], answer, sample['answer']['text'], "
             "**json.loads(reward['spec_json']))`; what trainers on `datasets` call is in it, too",
         )
 
-    def page(self, text: str) -> str:
-        """The dataset's card, whose configurations are those of the export, before the lines."""
+    def _own_card(self) -> str:
+        """The dataset's card, with those configurations alone that the export holds."""
         front, body = self._card()
         infos = {one["config_name"]: one for one in front.get("dataset_info", ())}
         if not infos.keys() >= self.partitions().keys():
             raise BadDatasetError(f"{CARD_FILE}: states no column types; run: proofreel check")
         front["configs"] = self._configs("tar")
         front["dataset_info"] = [infos[one] for one in self.partitions()]
-        return _text(front, f"{body.rstrip()}\n\n{text}")
+        return _text(front, body)
 
     def _configs(self, suffix: str) -> list[dict[str, Any]]:
         """What a card says of where the files of each split are."""

@@ -28,7 +28,10 @@ ROWS_FILE = "metadata.jsonl"
 
 Message = dict[str, Any]
 
-_MODEL = "--model_name_or_path Qwen/Qwen2.5-VL-3B-Instruct --use_peft"
+# peft knows no layers of this model by itself, and stops before the first step unless told.
+_MODEL = (
+    "--model_name_or_path Qwen/Qwen2.5-VL-3B-Instruct --use_peft --lora_target_modules all-linear"
+)
 _OPTIONS = {
     # TRL cuts at 1024 tokens unless told otherwise, and so through the middle of the pictures.
     "sft": "--max_length 32768",

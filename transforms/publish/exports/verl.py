@@ -28,6 +28,9 @@ from transforms.publish.exports.single_turn import (
 from transforms.publish.exports.turns import Turn
 
 NO_TIMES = "the times of its frames: verl's SFT does not tell them to the model, its RL does"
+EPOCHS = 15
+SAVE_EVERY = 20
+"""Steps between checkpoints. Unless told, verl's RL saves none, not even the last."""
 _MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
@@ -79,7 +82,23 @@ class Verl(Exporter):
             "`reward_model.ground_truth`"
             if self.first_file("rl")
             else "",
+            notes=self._notes(),
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        alone = [name for name in train_files(self, "rl") if validation_for(self, name) == name]
+        if not alone:
+            return ()
+        return (
+            f"no validation rows go with {', '.join(alone)}: verl insists on a file, so the one to "
+            "train on is named as `data.val_files`, too, and the command switches validation off",
+        )
+
+    def _validation(self, name: str) -> str:
+        """When to validate; never on the rows to train on, which verl would do before training."""
+        if validation_for(self, name) == name:
+            return "trainer.val_before_train=False trainer.test_freq=-1"
+        return f"trainer.test_freq={SAVE_EVERY}"
 
     def _sft_command(self, name: str) -> str:
         size = batch_size(self, name, 64)
@@ -103,6 +122,8 @@ class Verl(Exporter):
             "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1 "
             "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1 "
             "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=1 "
+            f"trainer.nnodes=1 trainer.n_gpus_per_node=8 trainer.total_epochs={EPOCHS} "
+            f"trainer.save_freq={SAVE_EVERY} {self._validation(name)} "
             "reward.custom_reward_function.path=rewards.py "
             "reward.custom_reward_function.name=compute_score trainer.logger=console"
         )

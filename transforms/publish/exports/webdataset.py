@@ -16,7 +16,7 @@ class WebDataset(ShardExporter):
     def readme(self) -> Readme:
         return Readme(
             install="pip install webdataset==1.0.2",
-            commands=(_command(self.first()[2]),),
+            reads=(_command(self.first()[2]),),
             reward="`rewards.py` here: `grade(reward['fn'], answer, sample['answer']['text'], "
             "**json.loads(reward['spec_json']))`, where `reward` is `sample['reward']`",
         )

@@ -40,6 +40,7 @@ def test_the_command_tells_the_trainer_all_that_it_must_know(exported: Any) -> N
         "data.video_fps=2 ",
         "worker.reward.reward_function=rewards.py:easyr1_score",
         "data.rollout_batch_size=2 worker.actor.global_batch_size=2",
+        "Note:    no validation rows go with rl-train-fps2.jsonl",
     ):
         assert option in text
 

@@ -12,7 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from schemas.sample import SPLITS
+from transforms.publish.counts import counted
 from transforms.publish.exports.base import ExportSettings
+from transforms.publish.exports.copies import ShardExporter
 from transforms.publish.exports.entries import BadDatasetError
 from transforms.publish.exports.export import FORMATS, NAMES, ExportError, export_dataset
 from transforms.publish.manifest import is_local_path
@@ -110,12 +113,18 @@ def test_hidden_placeholders_are_rewritten_and_counted(name: str, exported: Any)
 @pytest.mark.parametrize("name", NAMES)
 def test_readme_says_how_to_start_and_what_is_lost(name: str, exported: Any) -> None:
     out, report = exported(name)
-    text = (out / "README.md").read_text("utf-8")
-    assert "Install: `" in text and "Train:   `" in text and "Reward:" in text
+    text = (out / report.guide).read_text("utf-8")
+    chosen = next(one for one in FORMATS if one.name == name)
+    # Whoever only loads is not said to train.
+    start = "Read:    `" if issubclass(chosen, ShardExporter) else "Train:   `"
+    assert "Install: `" in text and start in text and "Reward:" in text
+    assert ("Train:" in text) == ("Train:" in start)
     for file, count in report.rows.items():
-        assert f"- `{file}`: {count} rows" in text and (out / file).exists()
+        assert f"- `{file}`: {counted(count, 'row')}\n" in text and (out / file).exists()
+    behind = text.split("## What this format does not carry\n\n")[1]
+    assert "stay" in behind.split("\n\n")[0], "where the rest is, which no row has"
     for what, count in report.lost.items():
-        assert f"- {count} samples: {what}" in text
+        assert f"- {counted(count, 'sample')}: {what}" in behind
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,6 +138,26 @@ def test_the_same_dataset_gives_the_same_bytes(
     assert {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()} == first
 
 
+def test_an_export_into_its_own_dataset_is_refused(export_source: Path, tmp_path: Path) -> None:
+    before = sorted(export_source.rglob("*"))
+    (tmp_path / "link").symlink_to(export_source)
+    for out in (export_source / "mine", tmp_path / "link" / "sft" / "mine"):
+        with pytest.raises(ExportError, match=r"lies in .*name another place"):
+            export_dataset(export_source, "verl", out, ExportSettings())
+    assert sorted(export_source.rglob("*")) == before
+
+
+def test_splits_that_a_format_has_no_place_for_are_lost(exported: Any) -> None:
+    out, report = exported("easyr1", splits=("rl", "preference"))
+    lost = "of the split preference, which easyr1 does not take"
+    assert report.lost[lost] > 0 and "split sft" not in str(report.lost), "as it was asked for"
+    assert f"{counted(report.lost[lost], 'sample')}: {lost}" in (out / "README.md").read_text()
+    taken = next(one for one in FORMATS if one.name == "easyr1").splits
+    said = {what for what in exported("easyr1")[1].lost if "the split" in what}
+    assert len(said) == len(set(SPLITS) - set(taken)), "all that are there, where all were asked"
+    assert not any("the split" in what for what in exported("webdataset")[1].lost)
+
+
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
 def test_every_split_of_a_format_gives_rows_or_a_reason(one: Any, exported: Any) -> None:
     for split in one.splits:
@@ -140,12 +169,14 @@ def test_asked_wrongly(export_source: Path, tmp_path: Path) -> None:
     settings = ExportSettings()
     with pytest.raises(ExportError, match="no such format; known are"):
         export_dataset(export_source, "nemo", tmp_path / "out", settings)
+    with pytest.raises(ExportError, match=r"no such format; did you mean trl\?; known are"):
+        export_dataset(export_source, "trll", tmp_path / "out", settings)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(ExportError, match="not empty"):
         export_dataset(export_source, NAMES[0], tmp_path / "full", settings)
     with pytest.raises(BadDatasetError, match="is it a dataset"):
-        export_dataset(tmp_path, NAMES[0], tmp_path / "out", settings)
+        export_dataset(tmp_path / "full", NAMES[0], tmp_path / "out", settings)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"], "nothing is left behind"
 
 

@@ -42,8 +42,30 @@ def test_a_clip_that_is_another_than_the_sample_says_is_refused(
     name: str, hostile: Path, tmp_path: Path
 ) -> None:
     edit_sample(hostile, "s00", lambda value: value["media"][0].update(sha256="0" * 64))
-    with pytest.raises(BadDatasetError, match="s00: its mp4 is not the one that the sample names"):
-        export_dataset(hostile, name, tmp_path / "out", ExportSettings())
+    _refused_as_another(hostile, name, tmp_path, f"{find_shard(hostile, 's00')}: s00")
+
+
+@pytest.mark.parametrize("name", ["verl", "trl", "llama-factory", "ms-swift"])
+def test_a_clip_with_a_damaged_byte_is_refused(name: str, hostile: Path, tmp_path: Path) -> None:
+    """It still opens and decodes, so that nothing but its hash tells."""
+
+    def damaged(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        return [
+            (one, data[:-1] + bytes([data[-1] ^ 1]) if one.endswith(".mp4") else data)
+            for one, data in members
+        ]
+
+    for shard in sorted((hostile / "sft").glob("*.tar")):
+        rewrite_shard(hostile, f"sft/{shard.name}", damaged)
+    _refused_as_another(hostile, name, tmp_path, r"sft/train-000000\.tar: \w+")
+
+
+def _refused_as_another(dataset: Path, name: str, tmp_path: Path, entry: str) -> None:
+    before = sorted(tmp_path.iterdir())
+    why = f"{entry}: its mp4 is not the one that the sample names; proofreel check names"
+    with pytest.raises(BadDatasetError, match=why):
+        export_dataset(dataset, name, tmp_path / "out", ExportSettings(splits=("sft",)))
+    assert sorted(tmp_path.iterdir()) == before, "nothing is left behind"
 
 
 def test_a_clip_that_does_not_decode_is_named(hostile: Path, tmp_path: Path) -> None:

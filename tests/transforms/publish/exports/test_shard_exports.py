@@ -115,10 +115,10 @@ def test_braces() -> None:
 def test_the_readme_s_commands_run(
     name: str, exported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, _ = exported(name)
+    out, report = exported(name)
     monkeypatch.chdir(out)
-    text = (out / "README.md").read_text("utf-8")
-    commands = re.findall(r"^Train: +`(.*)`", text, re.MULTILINE)
+    text = (out / report.guide).read_text("utf-8")
+    commands = re.findall(r"^Read: +`(.*)`", text, re.MULTILINE)
     assert commands
     for command in commands:
         program, option, code = shlex.split(command.replace("$PWD", str(out)))
@@ -165,8 +165,10 @@ def test_the_hub_s_card_states_types_and_a_default(exported: Any) -> None:
     file = str(out / "rows" / "rl" / "train.parquet")
     own = datasets.load_dataset("parquet", data_files=file, split="train", streaming=True)
     assert own.features == stated, "the file says the same by itself"
-    text = (out / "README.md").read_text("utf-8")
-    assert text.count("# Small") == 1 and text.count("# proofreel, exported as hf") == 1
+    card = (out / "README.md").read_text("utf-8")
+    assert card.count("# Small") == 1 and "exported as hf" not in card
+    guide = (out / "EXPORT.md").read_text("utf-8")
+    assert guide.startswith("# proofreel, exported as hf\n\nInstall: `"), "found at once"
 
 
 def test_the_hub_s_card_of_some_splits_names_no_others(exported: Any) -> None:

@@ -22,8 +22,8 @@ def section(name: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_says_what_the_readme_says(name: str, exported: Any) -> None:
-    out, _ = exported(name)
-    readme = (out / "README.md").read_text("utf-8")
+    out, report = exported(name)
+    readme = (out / report.guide).read_text("utf-8")
     code = section(name).split("```")[1]
     export, _, commands = code.strip().partition("\n")
     assert export == f"proofreel export DIR --to {name} --out OUT && cd OUT"
@@ -34,16 +34,17 @@ def test_the_page_says_what_the_readme_says(name: str, exported: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_program_of_a_readme_is_on_the_page(name: str, exported: Any) -> None:
-    out, _ = exported(name)
-    for command in re.findall(r"^Train: +`(.*)`", (out / "README.md").read_text("utf-8"), re.M):
+    out, report = exported(name)
+    text = (out / report.guide).read_text("utf-8")
+    for command in re.findall(r"^(?:Prepare|Train|Read): +`(.*)`", text, re.M):
         for program in re.findall(r"-m ([\w.]+)|/(\w+\.py)\b", command.split(" | ")[0]):
             assert "".join(program) in section(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_release_to_install_is_the_one_that_the_page_names(name: str, exported: Any) -> None:
-    out, _ = exported(name)
-    install = (out / "README.md").read_text("utf-8").split("Install: ")[1].split("\n")[0]
+    out, report = exported(name)
+    install = (out / report.guide).read_text("utf-8").split("Install: ")[1].split("\n")[0]
     (row,) = re.findall(rf"^\| \[`{name}`\].*$", PAGE.read_text("utf-8"), re.MULTILINE)
     for release in re.findall(r"==([0-9.]+[0-9])", install):
         assert f" {release} |" in row

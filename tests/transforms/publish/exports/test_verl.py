@@ -101,6 +101,20 @@ def test_commands_name_files_that_are_there_and_batches_that_can_be_filled(
         for name in ("data.train_files", "data.val_files", "reward.custom_reward_function.path"):
             assert name not in options or (out / options[name]).is_file()
     assert "data.val_files=rl-train-fps.parquet" in text, "RL insists on one"
+    assert "trainer.val_before_train=False trainer.test_freq=-1" in text, "but it is not used"
+    assert "Note:    no validation rows go with rl-train-fps.parquet" in text
+
+
+def test_rl_validates_on_rows_of_its_own_where_there_are_some(
+    tmp_path: Path, export_items: list[Item]
+) -> None:
+    clip = export_items[0].clip
+    made = {part: make_sample(f"r-{part}", clip, split="rl") for part in ("train", "validation")}
+    build_dataset(tmp_path / "d", [Item(one, part, clip) for part, one in made.items()])
+    export_dataset(tmp_path / "d", "verl", tmp_path / "out", ExportSettings())
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "data.val_files=rl-validation-fps.parquet" in text and "trainer.test_freq=20" in text
+    assert "val_before_train" not in text and "Note:" not in text
 
 
 def test_a_sample_that_only_a_model_can_grade_is_left_out_and_counted(
