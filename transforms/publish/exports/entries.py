@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,13 @@ from pydantic import ValidationError
 
 from schemas.sample import SPLITS, Sample, SampleMedia, Split
 from transforms.publish.check_shards import MAX_JSON_BYTES
+from transforms.publish.files import COPY_BYTES
 from transforms.publish.manifest import MANIFEST_FILE, Manifest
-from transforms.publish.planning import Partition
+from transforms.publish.planning import KEY_PATTERN, Partition
 from transforms.publish.shards import SHARD_PATTERN
 from transforms.publish.tars import BadTarError, MemberView, members, read_member
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BadDatasetError(ValueError):
@@ -36,10 +41,23 @@ class Entry:
         """The medium that the mp4 holds."""
         return self.sample.media[0]
 
-    def mp4_bytes(self) -> bytes:
-        """The whole mp4."""
+    def mp4_pieces(self) -> Iterator[bytes]:
+        """The mp4 piece by piece. Raises BadDatasetError at its end if it is not the one that the
+        sample names."""
+        digest = hashlib.sha256()
         self.mp4.seek(0)
-        return self.mp4.read()
+        while piece := self.mp4.read(COPY_BYTES):
+            digest.update(piece)
+            yield piece
+        if digest.hexdigest() != self.clip.sha256:
+            raise BadDatasetError(
+                f"{self.shard}: {self.sample.id}: its mp4 is not the one that the sample names; "
+                "proofreel check names every fault"
+            )
+
+    def mp4_bytes(self) -> bytes:
+        """The whole mp4. Raises BadDatasetError like `mp4_pieces`."""
+        return b"".join(self.mp4_pieces())
 
 
 def read_manifest(dataset: Path) -> Manifest:
@@ -86,11 +104,32 @@ def _shard_entries(path: Path, name: str, partition: Partition) -> Iterator[Entr
                 if json_part.size > MAX_JSON_BYTES:
                     raise BadDatasetError(f"{name}: {key}: {json_part.size} bytes of JSON")
                 sample = Sample.from_json(read_member(file, json_part))
-                if sample.id != key or not sample.media or sample.media[0].part != "mp4":
-                    raise BadDatasetError(
-                        f"{name}: {key}: the sample is {sample.id!r}, or has no mp4"
-                    )
+                if why := _misshapen(sample, key):
+                    raise BadDatasetError(f"{name}: {key}: {why}; proofreel check names all faults")
                 yield Entry(sample, partition, MemberView(file, mp4_part), name)
     except (OSError, BadTarError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise BadDatasetError(f"{name}: {reason}; proofreel check names every fault") from error
+
+
+def _misshapen(sample: Sample, key: str) -> str:
+    """Why exporters can't go by a sample: they name files by its hash and follow its ids."""
+    if sample.id != key or not KEY_PATTERN.fullmatch(key):
+        return f"the sample is {sample.id!r}, or that is no key"
+    if not sample.media or sample.media[0].part != "mp4":
+        return "its first medium is not its mp4"
+    if not _SHA256.fullmatch(sample.media[0].sha256):
+        return f"{sample.media[0].sha256!r} is no SHA-256"
+    known = {one.id for one in sample.media}
+    said = [*sample.messages, *sample.preference.rejected]
+    for part in (part for message in said for part in message.parts):
+        if part.type != "text" and part.media_id not in known:
+            return f"a message shows {part.media_id!r}, which the sample does not have"
+    roles = [one.role for one in sample.messages if one.role != "system"]
+    if roles[:1] != ["user"]:
+        return "no question comes first"
+    if sample.split in ("sft", "preference") and "assistant" not in roles:
+        return "holds no reply"
+    if sample.split == "preference" and not sample.preference.rejected:
+        return "holds no rejected reply"
+    return ""
