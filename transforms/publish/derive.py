@@ -6,16 +6,14 @@ and a few counts; its mp4 goes from shard to shard piece by piece.
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
+from transforms.publish.files import building
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
 from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
 from transforms.publish.lineage import derived_config, derived_funnel, derived_usage, differing
@@ -55,7 +53,7 @@ def derive(
         raise DeriveError(f"no sample is left: {why}")
     sizes = [_shard_bytes(parent.manifest) for parent in parents]
     shard_bytes = request.shard_bytes or max(sizes)
-    with _building(out) as folder:
+    with building(out) as folder:
         shards = _write_shards(found, shard_bytes, folder)
         manifests = [parent.manifest for parent in parents]
         funnel = derived_funnel(manifests, len(found), rejections)
@@ -246,19 +244,3 @@ def _heritage(parents: Sequence[Parent], request: Request, shard_bytes: int) -> 
 def _check_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DeriveError(f"{out}: is there already; name a new folder")
-
-
-@contextmanager
-def _building(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends without an error."""
-    place = out.absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder = place.with_name(f".{place.name}.{uuid.uuid4().hex}.partial")
-    folder.mkdir()
-    try:
-        yield folder
-        if place.exists():
-            place.rmdir()
-        folder.rename(place)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

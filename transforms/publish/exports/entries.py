@@ -14,7 +14,12 @@ from pydantic import ValidationError
 from schemas.sample import SPLITS, Sample, SampleMedia, Split
 from transforms.publish.check_shards import MAX_JSON_BYTES
 from transforms.publish.files import COPY_BYTES
-from transforms.publish.manifest import MANIFEST_FILE, Manifest
+from transforms.publish.manifest import (
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    REWARDS_FILE,
+    Manifest,
+)
 from transforms.publish.planning import KEY_PATTERN, Partition
 from transforms.publish.shards import SHARD_PATTERN
 from transforms.publish.tars import BadTarError, MemberView, members, read_member
@@ -62,16 +67,38 @@ class Entry:
 
 def read_manifest(dataset: Path) -> Manifest:
     """The manifest of a dataset. Raises BadDatasetError if there is none, or another thing."""
-    path = dataset / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(small_file(dataset, MANIFEST_FILE))
+    except ValidationError as error:
+        raise BadDatasetError(
+            f"{dataset / MANIFEST_FILE}: is no manifest of this version; run: proofreel check"
+        ) from error
+
+
+def read_rewards(dataset: Path) -> bytes:
+    """The grader of a dataset. Raises BadDatasetError if it is not the one that the manifest means:
+    trainers run it."""
+    data = small_file(dataset, REWARDS_FILE)
+    if hashlib.sha256(data).hexdigest() != read_manifest(dataset).files.get(REWARDS_FILE):
+        raise BadDatasetError(
+            f"{dataset / REWARDS_FILE}: is not the one that the manifest lists; run: proofreel "
+            "check"
+        )
+    return data
+
+
+def small_file(dataset: Path, name: str) -> bytes:
+    """A file beside the shards. Raises BadDatasetError if it can't be had, or is too large."""
+    path = dataset / name
+    try:
+        if path.exists() and not path.is_file():  # such as a pipe, which would never end
+            raise BadDatasetError(f"{path}: is no file")
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BadDatasetError(f"{path}: is larger than {MAX_MANIFEST_BYTES} bytes")
+        return path.read_bytes()
     except OSError as error:
         raise BadDatasetError(
             f"{path}: can't be read ({error.strerror}); is it a dataset?"
-        ) from error
-    except ValidationError as error:
-        raise BadDatasetError(
-            f"{path}: is no manifest of this version; run: proofreel check"
         ) from error
 
 
@@ -91,6 +118,8 @@ def read_entries(dataset: Path, splits: Collection[Split] = SPLITS) -> Iterator[
 
 def _shard_entries(path: Path, name: str, partition: Partition) -> Iterator[Entry]:
     try:
+        if path.exists() and not path.is_file():
+            raise BadDatasetError(f"{name}: is no file")
         with path.open("rb") as file:
             found = members(file, path.stat().st_size)
             for json_part in found:

@@ -4,6 +4,7 @@ take nothing that the dataset does not vouch for, and say in words what is wrong
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,44 @@ def test_a_key_that_is_a_path_is_refused(hostile: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(BadDatasetError, match="is no key"):
         export_dataset(hostile, "qwen", tmp_path / "out", ExportSettings())
+
+
+@pytest.mark.parametrize(
+    "file", ["manifest.json", "rewards.py", "README.md", "sft/train-000000.tar"]
+)
+def test_a_pipe_is_no_file(file: str, hostile: Path, tmp_path: Path) -> None:
+    (hostile / file).unlink()
+    os.mkfifo(hostile / file)
+    with pytest.raises(BadDatasetError, match=f"{file}: is no file"):
+        export_dataset(hostile, "hf", tmp_path / "out", ExportSettings())
+
+
+def test_a_grader_that_the_manifest_does_not_list_stays_out(hostile: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    (hostile / "rewards.py").unlink()
+    (hostile / "rewards.py").symlink_to(secret)
+    with pytest.raises(BadDatasetError, match=r"rewards.py: is not the one that the manifest"):
+        export_dataset(hostile, "verl", tmp_path / "out", ExportSettings())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "front", ["a: &a [b]\nc: [*a, *a]\n", "a: &a [*a]\n", f"a: {'[' * 2000}\n"]
+)
+def test_a_card_whose_yaml_refers_to_itself_is_refused(
+    front: str, hostile: Path, tmp_path: Path
+) -> None:
+    card = hostile / "README.md"
+    card.write_text(card.read_text("utf-8").replace("---\n", f"---\n{front}", 1), "utf-8")
+    with pytest.raises(BadDatasetError, match="begins with no YAML"):
+        export_dataset(hostile, "hf", tmp_path / "out", ExportSettings())
+
+
+def test_the_folder_one_stands_in_is_a_place_too(
+    export_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_dataset(export_source, "easyr1", Path(), ExportSettings())
+    assert (tmp_path / "here" / "README.md").exists()
