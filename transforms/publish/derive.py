@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
+from transforms.publish.about import about_of
 from transforms.publish.files import building
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
 from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
@@ -203,10 +206,17 @@ def _facts(manifests: Sequence[Manifest], shard_bytes: int, proofreel_version: s
         for name in names
     }
     notes = dict.fromkeys(note for one in manifests for note in one.notes)
+    config = derived_config(manifests, shard_bytes)
+    try:
+        about_of(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        at = ".".join(["publish.about", *map(str, first["loc"])])
+        raise DeriveError(f"a parent's configuration: {at}: {first['msg']}") from error
     return RunFacts(
         proofreel_version=proofreel_version,
         seed=seeds.pop() if len(seeds) == 1 else -1,
-        config=derived_config(manifests, shard_bytes),
+        config=config,
         versions=versions,
         prompts={},
         notes=tuple(notes),
