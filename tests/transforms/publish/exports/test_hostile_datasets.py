@@ -140,3 +140,13 @@ def test_the_folder_one_stands_in_is_a_place_too(
     monkeypatch.chdir(tmp_path / "here")
     export_dataset(export_source, "easyr1", Path(), ExportSettings())
     assert (tmp_path / "here" / "README.md").exists()
+
+
+@pytest.mark.parametrize("name", ["verl", "easyr1", "trl", "ms-swift", "openrlhf"])
+def test_a_sample_that_nothing_grades_is_left_out(name: str, hostile: Path, tmp_path: Path) -> None:
+    """Its answer earns nothing by its own reward: the hooks would refuse such a label."""
+    edit_sample(hostile, "r01", lambda value: value["answer"].update(text="never"))
+    settings = ExportSettings(splits=("rl",))
+    report = export_dataset(hostile, name, tmp_path / "out", settings)
+    assert report.lost["left out: no function of rewards.py grades it"] == 1
+    assert sum(report.rows.values()) == 1, "the other one"
