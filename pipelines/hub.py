@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transforms.features.embed import reach_hub
+from transforms.publish.lineage import INHERITED_FILE
 from transforms.publish.manifest import FILES, MANIFEST_FILE
 from transforms.publish.shards import SHARD_PATTERN
 
@@ -46,7 +47,8 @@ class Upload:
 def upload(
     dataset: Path, repo: str, files: Sequence[Upload], *, public: bool, message: str, say: Say
 ) -> str:
-    """Make the repository hold these files of a folder, and no shard besides; gives its address.
+    """Make the repository hold these files of a folder, and no others of a dataset's kind; gives
+    its address.
 
     Files that are not of a dataset's kind (such as .gitattributes) stay in the repository. Raises
     HubError. What was sent before an error counts the next time.
@@ -93,7 +95,8 @@ def _open(api: HfApi, repo: str, *, public: bool) -> str:
 
 
 def _is_ours(path: str) -> bool:
-    return bool(SHARD_PATTERN.fullmatch(path)) or path in (*FILES, MANIFEST_FILE)
+    named = path in (*FILES, MANIFEST_FILE) or INHERITED_FILE.fullmatch(path)
+    return bool(named or SHARD_PATTERN.fullmatch(path))
 
 
 def _tree(api: HfApi, repo: str) -> list[RepoFile]:

@@ -108,6 +108,7 @@ def test_what_the_manifest_lists_goes_up_and_nothing_else(
 def test_an_earlier_dataset_gives_way(hub: Hub, finished: Path, capsys: Capture) -> None:
     """Its shards would be read together with the new ones; what is not ours stays."""
     old = {"sft/train-000099.tar": b"old", "LICENSE": b"mine", "README.md": b"old"}
+    old |= {f"parent-{'0' * 64}.json": b"{}", f"parent-{'0' * 64}.md": b"old"}
     hub.repos[REPO] = Repo(private=True, files={**old, ".gitattributes": b"x"})
     assert publish(finished, REPO) == 0
     assert held(hub) == lying(finished) | {"LICENSE": b"mine"}

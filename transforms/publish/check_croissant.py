@@ -21,7 +21,7 @@ def croissant_faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
     """
     path = folder / CROISSANT_FILE
     try:
-        if not path.is_file() or path.is_symlink():
+        if not path.is_file():
             return
         if path.stat().st_size > MAX_BYTES:
             yield Fault(CROISSANT_FILE, f"is larger than {MAX_BYTES} bytes")

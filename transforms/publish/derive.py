@@ -6,16 +6,17 @@ and a few counts; its mp4 goes from shard to shard piece by piece.
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
+from transforms.publish.about import about_of
+from transforms.publish.files import building
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
 from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
 from transforms.publish.lineage import derived_config, derived_funnel, derived_usage, differing
@@ -55,7 +56,7 @@ def derive(
         raise DeriveError(f"no sample is left: {why}")
     sizes = [_shard_bytes(parent.manifest) for parent in parents]
     shard_bytes = request.shard_bytes or max(sizes)
-    with _building(out) as folder:
+    with building(out) as folder:
         shards = _write_shards(found, shard_bytes, folder)
         manifests = [parent.manifest for parent in parents]
         funnel = derived_funnel(manifests, len(found), rejections)
@@ -205,10 +206,17 @@ def _facts(manifests: Sequence[Manifest], shard_bytes: int, proofreel_version: s
         for name in names
     }
     notes = dict.fromkeys(note for one in manifests for note in one.notes)
+    config = derived_config(manifests, shard_bytes)
+    try:
+        about_of(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        at = ".".join(["publish.about", *map(str, first["loc"])])
+        raise DeriveError(f"a parent's configuration: {at}: {first['msg']}") from error
     return RunFacts(
         proofreel_version=proofreel_version,
         seed=seeds.pop() if len(seeds) == 1 else -1,
-        config=derived_config(manifests, shard_bytes),
+        config=config,
         versions=versions,
         prompts={},
         notes=tuple(notes),
@@ -246,19 +254,3 @@ def _heritage(parents: Sequence[Parent], request: Request, shard_bytes: int) -> 
 def _check_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DeriveError(f"{out}: is there already; name a new folder")
-
-
-@contextmanager
-def _building(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends without an error."""
-    place = out.absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder = place.with_name(f".{place.name}.{uuid.uuid4().hex}.partial")
-    folder.mkdir()
-    try:
-        yield folder
-        if place.exists():
-            place.rmdir()
-        folder.rename(place)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -142,7 +142,9 @@ def agreed(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def derived_config(parents: Sequence[Manifest], shard_bytes: int) -> dict[str, Any]:
     """What the parents agree on, with the size of the derived dataset's own shards."""
     config = agreed([parent.config for parent in parents])
-    return {**config, "publish": {**config.get("publish", {}), "shard_bytes": shard_bytes}}
+    publish = config.get("publish")
+    kept = publish if isinstance(publish, Mapping) else {}
+    return {**config, "publish": {**kept, "shard_bytes": shard_bytes}}
 
 
 def derived_usage(parents: Iterable[Manifest]) -> dict[str, Usage]:

@@ -71,6 +71,7 @@ class ShardFile:
         self._flush()
         for line in (self._writing, self._parts, self._whole):
             line.wait()
+        self._wait_for_sync()
         return self._digest.hexdigest()
 
     def _flush(self) -> None:
@@ -84,10 +85,16 @@ class ShardFile:
             self._sync()
 
     def _sync(self) -> None:
-        # One at a time; whether it succeeds, the sync at the end of the file tells.
+        # One at a time. The system tells of a failed write only once, so each answer counts: a
+        # later sync of the same file would succeed.
         if self._syncing is None or self._syncing.done():
+            self._wait_for_sync()
             self._synced = self.bytes
             self._syncing = self._syncer.submit(os.fsync, self._file.fileno())
+
+    def _wait_for_sync(self) -> None:
+        if self._syncing is not None:
+            self._syncing.result()
 
 
 class _Line:

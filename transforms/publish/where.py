@@ -32,6 +32,10 @@ NUMBERS = ("pass_rate", "json_bytes", "mp4_bytes")
 """Columns of the index."""
 INSIDE = ("scores", "condition_scores", "measures")
 """Columns of the index that hold several values, each with a name: `measures.brightness`."""
+NOT_KNOWN = -1
+"""What stands for a number that was not measured or asked for: neither small nor large."""
+BELOW_ZERO = ("measures.loudness_lufs",)
+"""Numbers that can be -1 themselves."""
 _SAMPLE_TEXTS: Mapping[str, Callable[[Sample], str]] = {
     "license": lambda sample: normal_license(sample.provenance.license),
     "source_url": lambda sample: sample.provenance.source_url,
@@ -72,8 +76,9 @@ class Condition:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return False
         if self.sign in _ORDER:
-            bound = float(self.values[0])
-            return not isinstance(value, str) and _ORDER[self.sign](value, bound)
+            if isinstance(value, str) or (value == NOT_KNOWN and self.field not in BELOW_ZERO):
+                return False
+            return _ORDER[self.sign](value, float(self.values[0]))
         if self.field == "license":
             alternatives = {normal_license(one) for one in self.values}
             return (value in alternatives) == (self.sign == "=")

@@ -23,6 +23,8 @@ from transforms.video.scaling import scaled_rgb
 
 MAX_FRAME_PIXELS = 1 << 28
 """16,384 x 16,384; a file that says more is not decoded."""
+MAX_MOMENTS = 1 << 22
+"""Of a look by `fps`, 38 hours at 30 a second: two frames of a file can lie a century apart."""
 SAME_S = 1e-6
 """Times closer than this are the same: less than a tick of a file, more than floats are off."""
 
@@ -102,8 +104,10 @@ def choose(look: Look, times_s: NDArray[np.float64], end_s: float) -> NDArray[np
         nearest = (2 * place * total + look.frames) // (2 * look.frames)
         return np.minimum(nearest, total - 1)
     if look.fps is not None:
-        moments = np.arange(max(math.ceil((end_s - SAME_S) * look.fps), 1)) / look.fps
-        return np.unique(_on_show(times_s, moments))
+        count = max(math.ceil((end_s - SAME_S) * look.fps), 1)
+        if count > MAX_MOMENTS:
+            raise ValueError(f"it says that it lasts {end_s:g} s; too long for {look.fps:g} fps")
+        return np.unique(_on_show(times_s, np.arange(count) / look.fps))
     moments = np.asarray(look.times_s, np.float64).reshape(-1)
     outside = moments[~((moments >= -SAME_S) & (moments <= end_s + SAME_S))]
     if len(outside):

@@ -19,7 +19,7 @@ class Place:
     """The folder that holds manifest.json; safe to send to another process."""
 
     url: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the filesystem is opened with, such as credentials."""
 
     def read_small(self, name: str, max_bytes: int) -> bytes:

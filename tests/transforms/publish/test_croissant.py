@@ -283,6 +283,14 @@ def test_check_survives_nonsense(data: bytes, said: str, dataset: Path) -> None:
     assert any(said in one for one in faults(dataset))
 
 
+def test_a_link_is_looked_at_like_a_file(dataset: Path, tmp_path: Path) -> None:
+    """As the hub's cache keeps files."""
+    replace(dataset, b"[1]")
+    (dataset / CROISSANT_FILE).rename(tmp_path / "blob")
+    (dataset / CROISSANT_FILE).symlink_to(tmp_path / "blob")
+    assert any("is no JSON object" in one for one in faults(dataset))
+
+
 def test_check_wants_it(dataset: Path) -> None:
     (dataset / CROISSANT_FILE).unlink()
     assert any("croissant.json" in one for one in faults(dataset))

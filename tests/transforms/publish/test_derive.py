@@ -433,6 +433,28 @@ def test_a_parent_that_is_not_true_gives_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
 
 
+@pytest.mark.parametrize("publish", [None, "x", [1]])
+def test_settings_that_are_none_break_nothing(
+    publish: object, clips: list[Clip], tmp_path: Path
+) -> None:
+    """A manifest of somebody else may hold anything where settings are looked for."""
+    parent, out = tmp_path / "parent", tmp_path / "out"
+    items = [Item(make_sample("s1", clips[0]), "train", clips[0])]
+    build_dataset(parent, items, config={**CONFIG, "publish": publish})
+    made(out, parent, command="reshard", shard_bytes=100_000)
+    assert check_dataset(out) == []
+
+
+def test_a_name_that_is_none_is_said(clips: list[Clip], tmp_path: Path) -> None:
+    items = [Item(make_sample("s1", clips[0]), "train", clips[0])]
+    build_dataset(tmp_path / "parent", items)
+    about = {"publish": {"about": {"editor": "me"}}}
+    edit_manifest(tmp_path / "parent", lambda value: value["config"].update(about))
+    with pytest.raises(DeriveError, match=r"publish\.about\.editor: Extra inputs"):
+        made(tmp_path / "out", tmp_path / "parent", command="reshard")
+    assert [path.name for path in tmp_path.iterdir()] == ["parent"]
+
+
 def test_no_dataset_and_no_free_place_are_said(built: Path, tmp_path: Path) -> None:
     with pytest.raises(DeriveError, match=r"manifest\.json: is not there"):
         made(tmp_path / "out", tmp_path)

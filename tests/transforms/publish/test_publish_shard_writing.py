@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
@@ -27,6 +28,7 @@ from transforms.publish.index import (
 )
 from transforms.publish.known_files import FileState, KnownFiles
 from transforms.publish.manifest import is_local_path, portable_config
+from transforms.publish.shard_file import SYNC_BYTES, ShardFile
 from transforms.publish.shards import (
     ShardInfo,
     ShardPlan,
@@ -215,3 +217,24 @@ def test_every_sample_is_found_where_planned(built: Path, items: list[Item]) -> 
     for item in items:
         shard = find_shard(built, item.sample.id)
         assert shard.startswith(f"{item.sample.split}/{item.partition}-")
+
+
+def test_a_disk_that_fails_meanwhile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of a failed write at one sync, and the next one succeeds."""
+    answers = iter([OSError(errno.EIO, "Input/output error")])
+
+    def fsync(_: int) -> None:
+        if (answer := next(answers, None)) is not None:
+            raise answer
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with (
+        pytest.raises(OSError, match="Input/output error"),
+        replacing(tmp_path / "shard.tar") as file,
+        ShardFile(file) as shard,
+    ):
+        shard.write(bytes(SYNC_BYTES))
+        shard.finish()
+    assert not list(tmp_path.iterdir())

@@ -15,12 +15,16 @@ HOLDS = [
     *("pass_rate>=0.75", "pass_rate<=0.75", "pass_rate=0.75", "pass_rate=.750,1", "pass_rate>0.7"),
     *("pass_rate!=0.5", "mp4_bytes<1e3", "scores.answer>=1", "measures.brightness<0.51"),
     *("measures.shot_type=edited", "condition_scores.difficulty=-1"),
+    *("measures.loudness_lufs<-1", "measures.loudness_lufs>-30"),
     *("license=CC BY 3.0", "license=mit,cc_by-3.0", "license!=mit", "duration_s>=1.5"),
     *("source_url=https://example.org/one", "teacher=measure"),
 ]
 FAILS = [
     *("split=rl", "split!=sft", "split!=rl,sft", "split=SFT", "pass_rate>0.75", "pass_rate<0.75"),
     *("pass_rate=0.5", "scores.answer>1", "license=cc-by-4.0", "license=", "duration_s<1.5"),
+    # Not known is not little.
+    *("condition_scores.language_prior<0.2", "condition_scores.difficulty<=0.5"),
+    *("measures.text_share<0.1", "condition_scores.difficulty!=-1"),
     *("scores.nothing>=0", "scores.nothing!=3", "measures.shot_type>0", "measures.crop_box=0"),
 ]
 
@@ -66,3 +70,8 @@ def test_what_is_no_condition_is_said(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=r".*") as raised:
         parse_condition(text)
     assert why in str(raised.value)
+
+
+def test_a_loudness_can_be_one_below_zero() -> None:
+    assert parse_condition("measures.loudness_lufs>-2").holds(-1.0)
+    assert not parse_condition("pass_rate<0.5").holds(-1.0)

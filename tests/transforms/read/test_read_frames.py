@@ -90,6 +90,13 @@ def test_a_moment_outside_of_the_clip_is_told(moment_s: float, clocks: dict[str,
         decode(clocks["closed"], Look(times_s=[0.5, moment_s]))
 
 
+def test_a_clip_that_lasts_a_century_takes_no_memory() -> None:
+    times_s = np.array([0.0, 3e9])
+    with pytest.raises(ValueError, match=r"lasts 6e\+09 s; too long for 2 fps"):
+        choose(Look(fps=2.0), times_s, 6e9)
+    assert choose(Look(frames=2), times_s, 6e9).tolist() == [0, 1]
+
+
 def test_evenly_from_the_first_frame_on(clocks: dict[str, bytes]) -> None:
     assert numbers(decode(clocks["closed"], Look(frames=7))) == [0, 10, 20, 30, 40, 50, 60]
     assert numbers(decode(clocks["closed"], Look(frames=1))) == [0]

@@ -141,3 +141,9 @@ def test_ranges_hold_every_span_whole(
         last = [one for one in joined if one.path == span.path and one.start <= span.start][-1]
         assert last in holding
     assert all(one.stop - one.start <= most for one in joined)
+
+
+def test_credentials_do_not_show(many: Path) -> None:
+    data = open_dataset(f"file://{many}", storage_options={"auto_mkdir": False})
+    assert data.catalog.place.options == {"auto_mkdir": False}
+    assert "auto_mkdir" not in repr(data.catalog)

@@ -10,12 +10,14 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.rewards import make_label
 from schemas.sample import Split
 from transforms.publish.exports.entries import Entry
 from transforms.publish.exports.files import FileSet, MediaFolder
 from transforms.publish.exports.turns import SYSTEM, hides_placeholder
 
 REWRITTEN = "words like <video> in its text were rewritten, lest they count as media"
+UNGRADED = "left out: no function of rewards.py grades it"
 LEFT = "words like <video> in its text are left as they are: no template may read them as media"
 
 
@@ -101,6 +103,14 @@ class Exporter(ABC):
     def lose(self, what: str) -> None:
         """Count something of one sample that the format can't carry."""
         self.lost[what] += 1
+
+    def label(self, entry: Entry) -> str:
+        """What the reward hooks read; "", counted, for a sample that no function grades."""
+        try:
+            return make_label(entry.sample.model_dump(mode="json"))
+        except ValueError:
+            self.lose(UNGRADED)
+            return ""
 
     def first_file(self, *beginnings: str) -> str:
         """The first file written whose name begins so, such as `sft-train`; "" if none does."""

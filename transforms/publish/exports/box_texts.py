@@ -17,7 +17,7 @@ from transforms.annotate.tasks import ANSWER_FORMS
 from transforms.publish.exports.dialects import THOUSAND
 from transforms.publish.exports.turns import Conversation, Turn
 
-_NUMBER = r"\s{0,3}(-?[0-9]{1,4}(?:\.[0-9]{1,20})?)\s{0,3}"
+_NUMBER = r"\s{0,3}(-?[0-9]{1,4}(?:\.[0-9]{1,20})?(?:[eE]-[0-9]{1,3})?)\s{0,3}"
 _BOX = re.compile(rf"(<box>\s{{0,3}})?(\[{','.join([_NUMBER] * 4)}\])(?(1)\s{{0,3}}</box>)")
 _FAR = 1.5
 """A list of numbers beyond it is no box in shares, even one that leaves the frame."""

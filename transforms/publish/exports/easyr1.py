@@ -18,7 +18,6 @@ from transforms.publish.exports.single_turn import (
     batch_size,
     file_name,
     folded,
-    label_of,
     note_records,
     rate_of,
     talk_of,
@@ -35,7 +34,7 @@ class EasyR1(Exporter):
 
     def add(self, entry: Entry) -> None:
         talk = talk_of(self, entry, "<video>")
-        label = label_of(self, entry) if talk else ""
+        label = self.label(entry) if talk else ""
         if talk is None or not label:
             return
         (question,) = folded(talk.prompt)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from transforms.publish.exports import NAMES
 from transforms.publish.exports.base import Exporter, ExportSettings, Report
 from transforms.publish.exports.easyr1 import EasyR1
 from transforms.publish.exports.energon import Energon
-from transforms.publish.exports.entries import read_entries
+from transforms.publish.exports.entries import read_entries, read_rewards
 from transforms.publish.exports.hf import HuggingFace
 from transforms.publish.exports.internvl import InternVL
 from transforms.publish.exports.llama_factory import LlamaFactory
@@ -21,7 +20,7 @@ from transforms.publish.exports.trl import Trl
 from transforms.publish.exports.verl import Verl
 from transforms.publish.exports.video_r1 import VideoR1
 from transforms.publish.exports.webdataset import WebDataset
-from transforms.publish.files import PARTIAL_SUFFIX, write_bytes, write_text
+from transforms.publish.files import building, write_bytes, write_text
 from transforms.publish.manifest import REWARDS_FILE
 
 __all__ = ["FORMATS", "NAMES", "ExportError", "export_dataset"]
@@ -64,11 +63,8 @@ def export_dataset(dataset: Path, name: str, out: Path, settings: ExportSettings
         raise ExportError(
             f"--split: {name} takes {', '.join(chosen.splits)}, none of which was asked for"
         )
-    partial = out.with_name(f".{out.name}{PARTIAL_SUFFIX}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        exporter = chosen(partial, settings, dataset)
+    with building(out) as folder:
+        exporter = chosen(folder, settings, dataset)
         try:
             for entry in read_entries(dataset, wanted):
                 exporter.note_losses(entry)
@@ -81,16 +77,11 @@ def export_dataset(dataset: Path, name: str, out: Path, settings: ExportSettings
                 f"{dataset}: holds no sample of {', '.join(wanted)} that {name} takes{why}"
             )
         exporter.finish()
-        write_bytes(partial / REWARDS_FILE, (dataset / REWARDS_FILE).read_bytes())
+        write_bytes(folder / REWARDS_FILE, read_rewards(dataset))
         report = Report(
             dict(sorted(exporter.files.counts.items())), dict(sorted(exporter.lost.items()))
         )
-        write_text(partial / "README.md", exporter.page(_readme(exporter, report)))
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_text(folder / "README.md", exporter.page(_readme(exporter, report)))
     return report
 
 

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.publish.exports.entries import Entry
-from transforms.publish.files import COPY_BYTES
 
 ROWS_IN_GROUP = 1_024
 
@@ -122,10 +121,8 @@ class MediaFolder:
         path = self._out / name
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            entry.mp4.seek(0)
             with path.open("xb") as file:
-                while piece := entry.mp4.read(COPY_BYTES):
-                    file.write(piece)
+                file.writelines(entry.mp4_pieces())
         return name
 
     def image(self, data: bytes, name: str) -> str:

@@ -8,26 +8,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import av
-from av.video.reformatter import Interpolation
 from PIL import Image
 
 from schemas.sample import SampleMedia
 from transforms.publish.check_media import OPEN_OPTIONS
 from transforms.publish.exports.base import ExportSettings
 from transforms.publish.exports.dialects import SECONDS
-from transforms.publish.exports.entries import Entry
+from transforms.publish.exports.entries import BadDatasetError, Entry
 from transforms.publish.exports.files import MediaFolder
 from transforms.publish.exports.sampling import sampling_keys
 from transforms.publish.exports.turns import Turn
+from transforms.video.scaling import scaled_rgb
 
 JPEG_QUALITY = 90
 PLACEHOLDERS = {"video": "<video>", "frames": "<video>", "image": "<video>"}
 """For `conversation`, before `parts_of`: what stands in the text until frames take its place. No
 text of a sample can hold it, since that makes it harmless."""
 _PLACEHOLDER = re.compile("<video>\n?")
-
-# AREA averages when it makes smaller; the flags make it the same on every processor.
-_SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 @dataclass(frozen=True)
@@ -56,19 +53,20 @@ class FrameFolder:
     def put(self, entry: Entry, shown: SampleMedia) -> list[Frame]:
         """The frames of a medium of an entry: of `frames` those at its times, else spread evenly.
 
-        Raises ValueError, naming the sample, if the clip's mp4 can't be decoded.
+        Raises BadDatasetError, naming the sample, if the clip's mp4 can't be decoded.
         """
         wanted = tuple(shown.frame_pts_s) if shown.kind == "frames" else ()
         key = (entry.clip.sha256, wanted)
         if key not in self._written:
+            mp4 = entry.mp4_bytes()
             try:
-                self._written[key] = self._write(entry, wanted)
+                self._written[key] = self._write(entry, mp4, wanted)
             except ValueError as error:
-                raise ValueError(f"{entry.sample.id}: {error}") from error
+                raise BadDatasetError(f"{entry.shard}: {entry.sample.id}: {error}") from error
         return self._written[key]
 
-    def _write(self, entry: Entry, wanted: Sequence[float]) -> list[Frame]:
-        mp4, settings = entry.mp4_bytes(), self._settings
+    def _write(self, entry: Entry, mp4: bytes, wanted: Sequence[float]) -> list[Frame]:
+        settings = self._settings
         times_s = wanted or spread(frame_times(mp4), settings.fps, settings.max_frames)
         folder = entry.clip.sha256[:20]
         return [
@@ -201,8 +199,7 @@ def _picture(frame: av.VideoFrame, max_side_px: int) -> Image.Image:
     longest = max(width, height)
     if 0 < max_side_px < longest:
         width, height = (max(side * max_side_px // longest // 2 * 2, 2) for side in (width, height))
-    scaled = frame.reformat(width, height, format="rgb24", interpolation=_SCALING, threads=1)
-    return Image.fromarray(scaled.to_ndarray())
+    return Image.fromarray(scaled_rgb(frame, width, height))
 
 
 def _name(time_s: float) -> str:

@@ -16,7 +16,7 @@ import yaml
 from transforms.publish.card import to_yaml
 from transforms.publish.exports.base import Readme
 from transforms.publish.exports.copies import ShardExporter
-from transforms.publish.exports.entries import BadDatasetError, Entry
+from transforms.publish.exports.entries import BadDatasetError, Entry, small_file
 from transforms.publish.features import arrow_schema, sample_features
 from transforms.publish.files import write_text
 from transforms.publish.manifest import CARD_FILE
@@ -98,15 +98,25 @@ class HuggingFace(ShardExporter):
 
     def _card(self) -> tuple[dict[str, Any], str]:
         """YAML and text of the dataset's card. Raises BadDatasetError if it has no YAML."""
-        before, _, rest = (self.dataset / CARD_FILE).read_text("utf-8").partition(_MARK)
-        front, mark, body = rest.partition("\n" + _MARK)
         try:
-            value = yaml.safe_load(front) if mark and not before else None
-        except yaml.YAMLError:
+            text = small_file(self.dataset, CARD_FILE).decode("utf-8")
+            before, _, rest = text.partition(_MARK)
+            front, mark, body = rest.partition("\n" + _MARK)
+            value = yaml.load(front, _NoAliases) if mark and not before else None  # noqa: S506 - safe
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise BadDatasetError(f"{CARD_FILE}: begins with no YAML; run: proofreel check")
         return value, body
+
+
+class _NoAliases(yaml.SafeLoader):
+    """Our cards hold none, and in a hostile one a few lines of them stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
 
 
 def _text(front: Mapping[str, Any], body: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from schemas.rewards import make_label
 from schemas.sample import GroundedBox, Split
 from transforms.publish.exports.base import Exporter, Readme
 from transforms.publish.exports.dialects import NORM1
@@ -62,10 +61,8 @@ class MsSwift(Exporter):
         elif sample.split == "preference":
             row |= _pair(talk)
         else:
-            try:
-                label = make_label(sample.model_dump(mode="json"))
-            except ValueError:
-                self.lose("left out: no function of rewards.py grades it")
+            label = self.label(entry)
+            if not label:
                 return
             row |= {
                 "messages": [_message(turn) for turn in talk.prompt],

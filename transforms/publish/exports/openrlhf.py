@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from schemas.rewards import make_label
 from schemas.sample import Split
 from transforms.publish.exports.base import Exporter, Readme
 from transforms.publish.exports.entries import Entry
@@ -33,10 +32,8 @@ class OpenRlhf(Exporter):
 
     def add(self, entry: Entry) -> None:
         sample = entry.sample
-        try:
-            label = make_label(sample.model_dump(mode="json"))
-        except ValueError:
-            self.lose("left out: no function of rewards.py grades it")
+        label = self.label(entry)
+        if not label:
             return
         for what in frame_losses(entry, self.settings):
             self.lose(what)

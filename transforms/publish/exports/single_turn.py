@@ -10,14 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from schemas.rewards import make_label
 from schemas.sample import Sample
 from transforms.publish.exports.base import Exporter
 from transforms.publish.exports.entries import Entry
 from transforms.publish.exports.turns import Conversation, Turn, conversation, joined
 
 TOOLS = "left out: it looks at parts of the clip, which are no files of their own"
-UNGRADED = "left out: only a model can grade it"
 OTHER_SAMPLING = "its sampling settings other than fps, which are settings of the whole run"
 
 QWEN_VIDEO = "MODEL_SEQ_LEN=14000 FORCE_QWENVL_VIDEO_READER=decord"
@@ -52,14 +50,6 @@ def folded(turns: Sequence[Turn]) -> tuple[Turn, ...]:
 def human_gpt(turns: Sequence[Turn]) -> list[dict[str, str]]:
     """Folded turns as `from` and `value`."""
     return [{"from": _SPEAKERS[turn.role], "value": turn.text} for turn in turns]
-
-
-def label_of(exporter: Exporter, entry: Entry) -> str:
-    """What the reward hooks read; "", counted, for a sample that no function grades."""
-    if entry.sample.reward.style != "rule":
-        exporter.lose(UNGRADED)
-        return ""
-    return make_label(entry.sample.model_dump(mode="json"))
 
 
 def note_records(exporter: Exporter, sample: Sample) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from schemas.rewards import make_label
 from schemas.sample import Split
 from transforms.publish.exports.base import Exporter, Readme
 from transforms.publish.exports.entries import Entry
@@ -59,7 +58,6 @@ class Trl(Exporter):
             pair = {"chosen": talk.reply[-1], "rejected": talk.rejected[-1]}
             self._add(entry, talk.prompt, {name: [_said(turn)] for name, turn in pair.items()})
         elif not self._add_task(entry, talk):
-            self.lose("left out: no function of rewards.py grades it")
             return
         for what in frame_losses(entry, self.settings):
             self.lose(what)
@@ -88,9 +86,8 @@ class Trl(Exporter):
     def _add_task(self, entry: Entry, talk: Conversation) -> bool:
         """Add a row to learn from by reward; False if nothing can grade it."""
         sample = entry.sample
-        try:
-            label = make_label(sample.model_dump(mode="json"))
-        except ValueError:
+        label = self.label(entry)
+        if not label:
             return False
         facts = {"solution": label, "kind": sample.answer.kind.value}
         self._add(entry, talk.prompt, {**facts, "data_source": sample.data_source})

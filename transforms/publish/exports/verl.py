@@ -20,7 +20,6 @@ from transforms.publish.exports.sampling import sampling_keys
 from transforms.publish.exports.single_turn import (
     QWEN_VIDEO,
     batch_size,
-    label_of,
     note_records,
     talk_of,
     train_files,
@@ -46,7 +45,7 @@ class Verl(Exporter):
         name = "-".join([entry.sample.split, entry.partition, *sampling]) + ".parquet"
         row: dict[str, Any] = {}
         if entry.sample.split == "rl":
-            label = label_of(self, entry)
+            label = self.label(entry)
             if not label:
                 return
             row = {

@@ -130,3 +130,18 @@ def test_llava_speaks_of_shares_itself(tmp_path: Path, export_items: list[Item])
     sample = grounded(item, kind)
     (asked, said), _ = exported_row("llava", sample, item, tmp_path)
     assert asked.endswith(ANSWER_FORMS[kind]) and said == sample.messages[1].parts[0].text
+
+
+def test_a_number_that_is_all_but_nothing_is_one_of_a_box(
+    tmp_path: Path, export_items: list[Item]
+) -> None:
+    """Python and JSON write 1e-05; left as it is, shares would stand among thousandths."""
+    item, kind = export_items[0], TaskKind.SPATIAL_GROUNDING
+    sample = grounded(item, kind)
+    reply = sample.messages[1]
+    tiny = [Part(type="text", text=reply.parts[0].text.replace("[0.1, 0.25,", "[1e-05, 2.5e-1,"))]
+    assert tiny != reply.parts
+    messages = [sample.messages[0], reply.model_copy(update={"parts": tiny})]
+    sample = sample.model_copy(update={"messages": messages})
+    (_, said), _ = exported_row("qwen", sample, item, tmp_path)
+    assert said.endswith('<answer>{"bbox_2d": [0, 250, 500, 1000]}</answer>') and "e-" not in said

@@ -114,7 +114,7 @@ def test_a_sample_that_only_a_model_can_grade_is_left_out_and_counted(
     for name in ("verl", "easyr1"):
         report = export_dataset(tmp_path / "dataset", name, tmp_path / name, ExportSettings())
         assert sum(report.rows.values()) == 1
-        assert report.lost["left out: only a model can grade it"] == 1
+        assert report.lost["left out: no function of rewards.py grades it"] == 1
 
 
 def test_a_number_of_frames_takes_the_place_of_the_rate(
