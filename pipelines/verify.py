@@ -21,6 +21,7 @@ from rich.console import Console
 
 from pipelines.config import Config, ConfigError, overlaid
 from pipelines.folder import Folder, NotFoundError
+from pipelines.own_files import keep_own_files
 from pipelines.records import SCHEMA, kept_prompts, records
 from pipelines.run import Prepare, locked, move_into_place, prices_of, sweep
 from pipelines.summary import funnel_table
@@ -280,6 +281,7 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     runner, options = prepare([])
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "DecideAnew" >> DecideAnew(plan, run)
+    keep_own_files(root / "dataset", dataset)
     move_into_place(dataset, root / "dataset")
     move_into_place(kept, work / "records")
     return Manifest.model_validate_json((root / "dataset" / MANIFEST_FILE).read_text("utf-8"))
