@@ -346,6 +346,7 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
 
 def _check(options: argparse.Namespace, _: list[str]) -> int:
     from transforms.publish.check import check_dataset
+    from transforms.publish.exports.entries import read_manifest
 
     folder = Path(options.folder)
     dataset = folder / "dataset" if (folder / "dataset").is_dir() else folder
@@ -356,7 +357,8 @@ def _check(options: argparse.Namespace, _: list[str]) -> int:
         print(fault)
     if faults:
         return _say(f"{len(faults)} faults in {dataset}", EXIT_FAILED)
-    print(f"{dataset}: whole and true")
+    samples = sum(shard.samples for shard in read_manifest(dataset).shards)
+    print(f"{dataset}: whole and true ({samples} samples)")
     return EXIT_OK
 
 

@@ -78,6 +78,10 @@ def test_without_write_nothing_is_written(finished: Path, capsys: Capture) -> No
     assert sha256_of_files(finished) == before
     assert verify(finished) == 0
     assert "nothing changes" in capsys.readouterr().out
+    assert verify(finished, more=("--set", "publish.about.title=X")) == 0
+    said = capsys.readouterr().out
+    assert "no sample changes; of the settings: publish.about.title" in said
+    assert "nothing changes" not in said
 
 
 def test_what_is_told_is_what_then_is(out: Path, capsys: Capture) -> None:
