@@ -393,12 +393,14 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
 
 def _inspect(options: argparse.Namespace, _: list[str]) -> int:
     from pipelines.folder import NotFoundError
-    from pipelines.inspect import inspect
+    from pipelines.inspect import PictureError, inspect
 
     try:
         inspect(Path(options.folder), options.id, options.picture, Console())
-    except NotFoundError as error:
+    except (NotFoundError, PictureError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)
+    except OSError as error:
+        return _say(f"{options.id}: {error}", EXIT_FAILED)
     return EXIT_OK
 
 
