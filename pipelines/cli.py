@@ -347,6 +347,7 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
 def _check(options: argparse.Namespace, _: list[str]) -> int:
     from transforms.publish.check import check_dataset
     from transforms.publish.counts import counted
+    from transforms.publish.exports.entries import read_manifest
 
     folder = Path(options.folder)
     dataset = folder / "dataset" if (folder / "dataset").is_dir() else folder
@@ -357,7 +358,8 @@ def _check(options: argparse.Namespace, _: list[str]) -> int:
         print(fault)
     if faults:
         return _say(f"{counted(len(faults), 'fault')} in {dataset}", EXIT_FAILED)
-    print(f"{dataset}: whole and true")
+    samples = sum(shard.samples for shard in read_manifest(dataset).shards)
+    print(f"{dataset}: whole and true ({counted(samples, 'sample')})")
     return EXIT_OK
 
 
@@ -392,12 +394,14 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
 
 def _inspect(options: argparse.Namespace, _: list[str]) -> int:
     from pipelines.folder import NotFoundError
-    from pipelines.inspect import inspect
+    from pipelines.inspect import PictureError, inspect
 
     try:
         inspect(Path(options.folder), options.id, options.picture, Console())
-    except NotFoundError as error:
+    except (NotFoundError, PictureError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)
+    except OSError as error:
+        return _say(f"{options.id}: {error}", EXIT_FAILED)
     return EXIT_OK
 
 

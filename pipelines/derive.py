@@ -146,6 +146,7 @@ def _reshard(options: argparse.Namespace, _: list[str]) -> int:
 def _derive(folders: list[str], out: str, request: Any) -> int:
     from rich.console import Console
 
+    from pipelines.derived_summary import parent_manifest, what_became
     from pipelines.summary import funnel_table, held
     from proofreel import __version__
     from schemas.rejection import Stage
@@ -154,6 +155,7 @@ def _derive(folders: list[str], out: str, request: Any) -> int:
 
     try:
         manifest = derive([Path(one) for one in folders], Path(out), request, __version__)
+        parents = [(one, parent_manifest(Path(one))) for one in folders]
     except DeriveError as error:
         return _say(error, EXIT_ASKED_WRONGLY)
     except KeyboardInterrupt:
@@ -163,6 +165,8 @@ def _derive(folders: list[str], out: str, request: Any) -> int:
         return _say(f"nothing was written: {error}", EXIT_FAILED)
     console = Console()
     console.print(funnel_table([one for one in manifest.funnel if one.stage is Stage.DERIVE]))
+    for line in what_became(parents, manifest):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"dataset: {out}", highlight=False, soft_wrap=True)
     console.print(f"holds: {held(manifest)}", highlight=False)
     return EXIT_OK

@@ -35,6 +35,12 @@ class Folder:
     @classmethod
     def of_finished_run(cls, root: Path) -> Folder:
         """Raises NotFoundError if there is none."""
+        if (root / MANIFEST_FILE).is_file():
+            run = root.absolute().parent
+            where = f", which is {run}" if (run / "work").is_dir() else " (with work/ in it)"
+            raise NotFoundError(
+                f"{root}: this is a dataset; give the folder of the run that holds it{where}"
+            )
         if not (root / "dataset" / REJECTED_FILE).exists():
             raise NotFoundError(f"{root}: holds no finished run")
         return cls(root)

@@ -26,22 +26,31 @@ from transforms.publish.routing import pass_rate, routes
 from transforms.publish.samples import sample_id
 from transforms.verify.checks import VerifySettings
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 ASKED_FOR = "[bold yellow]<- asked for[/]"
+
+
+class PictureError(Exception):
+    """The picture can't be written where it should be, or not in that format."""
 
 
 def inspect(root: Path, identity: str, picture: str | None, console: Console) -> None:
     """Print the chain of what has this id, or of the video with this file name.
 
-    Raises NotFoundError.
+    Raises NotFoundError, and PictureError before anything is printed; OSError if writing fails.
     """
     folder = Folder.of_finished_run(root)
+    if picture:
+        _check_picture(Path(picture))
     case = folder.case_of(identity)
     if case is not None:
+        mp4 = folder.store.path(case.scene.media.ref)
+        if picture and not mp4.is_file():
+            raise NotFoundError(f"{identity}: its clip is gone from {root}/work; run it again")
         console.print(_case_tree(folder, case, identity))
         if picture:
             from transforms.publish.sheet import draw_case
 
-            mp4 = folder.store.path(case.scene.media.ref)
             shown = _shown(case, identity, folder.verify)
             draw_case(case, mp4, folder.verify, shown).save(picture)
             console.print(f"drawn: {picture}", highlight=False)
@@ -55,6 +64,15 @@ def inspect(root: Path, identity: str, picture: str | None, console: Console) ->
         console.print(_video_tree(folder, footage))
     else:
         _inspect_named(folder, identity, console)
+
+
+def _check_picture(path: Path) -> None:
+    """Raises PictureError if nothing can be written there."""
+    if path.suffix.lower() not in PICTURES:
+        raise PictureError(f"--picture {path}: name a file that ends in {', '.join(PICTURES)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise PictureError(f"--picture {path}: {what}")
 
 
 def _inspect_named(folder: Folder, name: str, console: Console) -> None:

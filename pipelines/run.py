@@ -17,6 +17,7 @@ from rich.console import Console
 from pipelines.config import Config
 from pipelines.curate import Curate
 from pipelines.display import Counts, ProgressDisplay
+from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
 from pipelines.way import Plan
@@ -99,6 +100,7 @@ def run(
         for note in (*told, *_costs(config), *about_teacher):
             console.print(f"note: {note}", highlight=False, markup=False)
         _run_pipeline(plan, sources, refused, runner, options, console)
+        keep_own_files(out / "dataset", Path(plan.dataset_folder))
         move_into_place(Path(plan.dataset_folder), out / "dataset")
         move_into_place(Path(plan.records_folder), work / "records")
         text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,9 @@ from pipelines.config import Config
 from schemas.case import Case
 from schemas.rejection import Rejected
 from schemas.sample import SPLITS
-from transforms.publish.routing import Route, check_license, partition, routes
+from transforms.publish.licenses import why_held_back
+from transforms.publish.manifest import portable_config
+from transforms.publish.routing import Route, partition, routes
 from transforms.publish.samples import sample_id
 from transforms.verify.decide import NOT_EXAMINED, decide, is_missing_examination
 
@@ -58,6 +61,8 @@ class Changes:
     """Attempts accepted "before" and "after"."""
     not_examined: Tasks = field(default_factory=Tasks)
     """Attempts against which nothing speaks but that nobody examined them."""
+    held_back: Counter[str] = field(default_factory=Counter)
+    """Samples that only the licence of their source keeps out now, by the reason in words."""
 
     def add(self, case: Case) -> Case:
         """Count a case in; gives it back as it is decided now."""
@@ -71,6 +76,11 @@ class Changes:
     def _add_samples(self, old: Case, new: Case) -> None:
         task, video = old.task.id, old.scene.video.id
         before, after = _routes(old, self.before), _routes(new, self.after)
+        if why := why_held_back(new.scene.video.source.license, self.after.publish.licenses):
+            self.held_back[why] += len(after)
+            after = {}
+        if why_held_back(old.scene.video.source.license, self.before.publish.licenses):
+            before = {}
         splits = [{route.split for route in found.values()} for found in (before, after)]
         if all(splits) and splits[0] != splits[1]:
             self.moved.add(task)
@@ -127,13 +137,39 @@ class Changes:
                 for name in names
             },
             "not_examined": self.not_examined.to_dict(),
+            "held_back": dict(sorted(self.held_back.items())),
+            "settings": list(changed_settings(self.before, self.after)),
         }
 
 
+def changed_settings(before: Config, after: Config) -> dict[str, tuple[str, str]]:
+    """By dotted name: what a setting was and is, as JSON or `not set`.
+
+    As they are published: where servers are and folders lie does not matter here.
+    """
+    old, new = (dict(_leaves(portable_config(one.resolved()))) for one in (before, after))
+    return {
+        name: (_said(old, name), _said(new, name))
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    }
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _said(leaves: Mapping[str, Any], name: str) -> str:
+    return json.dumps(leaves[name]) if name in leaves else "not set"
+
+
 def _routes(case: Case, config: Config) -> dict[str, Route]:
-    """By the id of the sample."""
+    """By the id of the sample, whatever its licence."""
     try:
-        check_license(case, config.publish)
         return {sample_id(case, route): route for route in routes(case, config.verify)}
     except Rejected:
         return {}
@@ -158,6 +194,8 @@ def print_changes(changes: Changes, console: Console) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if changes.fails or changes.passes:
         console.print(_checks_table(changes))
+    for line in _warnings(changes):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _samples_table(changes: Changes) -> Table:
@@ -170,8 +208,9 @@ def _samples_table(changes: Changes) -> Table:
 
 
 def _sentences(changes: Changes) -> Iterator[str]:
+    settings = ", ".join(changed_settings(changes.before, changes.after))
     if changes.is_nothing:
-        yield "nothing changes"
+        yield f"no sample changes; of the settings: {settings}" if settings else "nothing changes"
     before, after = changes.accepted["before"], changes.accepted["after"]
     yield f"attempts: {changes.attempts}, accepted {after}, before {before}"
     if changes.moved.number:
@@ -188,6 +227,21 @@ def _sentences(changes: Changes) -> Iterator[str]:
             f"{_such(changes.not_examined)}; they are not accepted; proofreel run with these "
             "settings examines them"
         )
+
+
+def _warnings(changes: Changes) -> Iterator[str]:
+    """What the person who asked probably does not want."""
+    ends = sum(changes.splits.values(), Counter())
+    for why, count in sorted(changes.held_back.items()):
+        if count:
+            yield f"warning: {count} samples are left out: {why}"
+    if sum(changes.held_back.values()):
+        yield (
+            "state the licences of the sources in the input's manifest (column license) and use "
+            "proofreel run, or let more licences pass with publish.licenses ([] lets all pass)"
+        )
+    if ends[DROPPED] and not (ends[KEPT] or ends[OTHER] or ends[ADDED]):
+        yield f"warning: no sample is left, all {ends[DROPPED]} are dropped"
 
 
 def _such(tasks: Tasks) -> str:

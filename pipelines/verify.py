@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,18 @@ from rich.console import Console
 
 from pipelines.config import Config, ConfigError, overlaid
 from pipelines.folder import Folder, NotFoundError
+from pipelines.own_files import keep_own_files
 from pipelines.records import SCHEMA, kept_prompts, records
 from pipelines.run import Prepare, locked, move_into_place, prices_of, sweep
 from pipelines.summary import funnel_table
-from pipelines.verdict_changes import Changes, print_changes
+from pipelines.verdict_changes import Changes, changed_settings, print_changes
 from pipelines.way import Plan, Way
 from proofreel import __version__
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejection, Stage
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
-from transforms.publish.manifest import MANIFEST_FILE, REJECTED_FILE, Manifest, portable_config
+from transforms.publish.manifest import MANIFEST_FILE, REJECTED_FILE, Manifest
 from transforms.verify.checks import VerifySettings
 from transforms.verify.decide import decide, failure
 
@@ -116,28 +117,14 @@ def changed_config(base: Config, file: str | None, overrides: Sequence[str]) -> 
     Raises ConfigError if they change more than thresholds and publishing.
     """
     config = overlaid(base.resolved(), file, overrides)
-    # As they are published: where servers are and folders lie does not matter here.
-    old, new = (dict(_leaves(portable_config(one.resolved()))) for one in (base, config))
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name) != new.get(name) and not name.startswith(MAY_DIFFER):
+    for name, (was, now) in changed_settings(base, config).items():
+        if not name.startswith(MAY_DIFFER):
             raise ConfigError(
-                f"{name}: was {_said(old, name)} in this run, now {_said(new, name)}; verify "
-                "decides anew over stored scores, so only verify.thresholds.* and publish.* may "
-                "differ. For anything else use proofreel run"
+                f"{name}: was {was} in this run, now {now}; verify decides anew over stored "
+                "scores, so only verify.thresholds.* and publish.* may differ. For anything else "
+                "use proofreel run"
             )
     return config
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _said(leaves: Mapping[str, Any], name: str) -> str:
-    return json.dumps(leaves[name]) if name in leaves else "not set"
 
 
 # Deciding ----------------------------------------------------------------------------------------
@@ -280,6 +267,7 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     runner, options = prepare([])
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "DecideAnew" >> DecideAnew(plan, run)
+    keep_own_files(root / "dataset", dataset)
     move_into_place(dataset, root / "dataset")
     move_into_place(kept, work / "records")
     return Manifest.model_validate_json((root / "dataset" / MANIFEST_FILE).read_text("utf-8"))

@@ -35,6 +35,29 @@ def test_parts_of_a_run_put_together_are_the_run(
     assert before["index.parquet"] == after["index.parquet"]
 
 
+def test_what_became_of_the_samples_is_said_in_words(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    total = len(index_rows(finished))
+    sft = sum(row["split"] == "sft" for row in index_rows(finished))
+    run, part, whole, few = str(finished), *(str(tmp_path / one) for one in ("p", "w", "f"))
+    assert main(["subset", run, "--where", "split=sft", "--out", part]) == 0
+    said = capsys.readouterr().out
+    assert f"went in: {total} samples ({total} of {run})" in said
+    assert f"taken out: {total - sft} samples that do not fulfil what was asked for" in said
+    assert f"came out: {sft} samples" in said
+    assert main(["merge", run, part, "--out", whole]) == 0
+    said = capsys.readouterr().out
+    assert f"went in: {total + sft} samples ({total} of {run}, {sft} of {part})" in said
+    assert f"taken out: {sft} samples that were in another of them already" in said
+    assert "asked for" not in said, "that was taken out in the step before"
+    assert f"came out: {total} samples" in said
+    assert main(["reshard", whole, "--shard-bytes", "900000", "--out", few]) == 0
+    said = capsys.readouterr().out
+    assert "taken out" not in said
+    assert f"came out: {total} samples" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

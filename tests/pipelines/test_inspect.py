@@ -116,6 +116,35 @@ def test_inspect_of_an_unknown_id(identity: str, finished: Path, capsys: Capture
     assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    ("picture", "why"),
+    [
+        ("nowhere/s.png", "there is no folder"),
+        ("s.txt", "name a file that ends in .png, .jpg"),
+        ("s", "name a file that ends in .png, .jpg"),
+        ("folder.png", "is a folder"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_told_first(
+    picture: str, why: str, finished: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    case = a_case(finished)
+    assert main(["inspect", str(finished), case.task.id, "--picture", f"{tmp_path}/{picture}"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"proofreel: --picture {tmp_path}/{picture}: ")
+    assert why in said.err
+
+
+def test_a_dataset_is_not_taken_for_its_run(finished: Path, capsys: Capture) -> None:
+    for command in (["inspect", "s1"], ["verify"]):
+        assert main([command[0], str(finished / "dataset"), *command[1:]]) == 2
+        said = capsys.readouterr().err
+        assert "this is a dataset; give the folder of the run that holds it" in said
+        assert f"which is {finished}" in said
+
+
 def test_inspect_draws_a_picture(finished: Path, tmp_path: Path, capsys: Capture) -> None:
     case = a_case(finished)
     picture = tmp_path / "sheet.png"

@@ -78,6 +78,10 @@ def test_without_write_nothing_is_written(finished: Path, capsys: Capture) -> No
     assert sha256_of_files(finished) == before
     assert verify(finished) == 0
     assert "nothing changes" in capsys.readouterr().out
+    assert verify(finished, more=("--set", "publish.about.title=X")) == 0
+    said = capsys.readouterr().out
+    assert "no sample changes; of the settings: publish.about.title" in said
+    assert "nothing changes" not in said
 
 
 def test_what_is_told_is_what_then_is(out: Path, capsys: Capture) -> None:
@@ -169,6 +173,30 @@ def test_rejections_before_the_verdicts_stay(out: Path) -> None:
     for stage in ("ingest", "cut", "propose", "task", "answer"):
         assert funnel(out)[stage] == lines[stage]
     assert funnel(out)["verify"]["in"] == lines["verify"]["in"]
+
+
+def test_files_that_are_not_of_proofreel_stay(out: Path, tmp_path: Path, capsys: Capture) -> None:
+    own = {"NOTES.md": "mine", "sft/why.txt": "so", "more/LICENSE": "free", ".hidden": "yes"}
+    for name, text in own.items():
+        path = out / "dataset" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    (out / "dataset" / "link").symlink_to(tmp_path / "elsewhere")
+    (out / "dataset" / "broken").symlink_to("nowhere")
+    for thresholds in (LAX, STRICT):
+        written(out, *thresholds)
+        assert {name: (out / "dataset" / name).read_text() for name in own} == own
+        assert (out / "dataset" / "link").readlink() == tmp_path / "elsewhere"
+        assert (out / "dataset" / "broken").is_symlink()
+    # What has a name that the new dataset needs is not lost either.
+    shutil.rmtree(out / "dataset" / "preference")
+    (out / "dataset" / "preference").write_text("mine, too")
+    before = dataset(out)
+    assert verify(out, *STRICT, more=("--write",)) == 1
+    said = capsys.readouterr().err
+    assert "dataset/preference is not of proofreel, but the new dataset needs its name" in said
+    assert dataset(out) == before
 
 
 @pytest.mark.parametrize("where", ["before", "between"])

@@ -19,11 +19,13 @@ from pydantic import Field
 
 from schemas.base import SCHEMA_VERSION, Record
 from schemas.conditions import Conditions
+from schemas.rejection import Stage
 from schemas.sample import SPLITS, Sample, Split
 from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, TaskKind
 from transforms.publish.features import dataset_features
 from transforms.publish.manifest import Derived, FunnelStage, ShardEntry, is_local_path
 from transforms.publish.planning import PARTITIONS, Partition
+from transforms.verify.checks import OF_ASKING
 
 TEMPLATE = "card.md.j2"
 
@@ -90,6 +92,9 @@ class CardEntry(Record):
     """Whether it holds what is spoken, as text."""
     asked_again: bool
     """Whether a model was asked again under changed evidence."""
+    has_captions: bool
+    checks: tuple[str, ...]
+    """Names of the checks that it carries."""
 
 
 class CardFacts(Record):
@@ -112,7 +117,7 @@ class CardFacts(Record):
 def card_entry(sample: Sample, partition: Partition) -> CardEntry:
     """What the card counts of a sample."""
     media = sample.media[0]
-    answer = sample.answer
+    answer, extra = sample.answer, json.loads(sample.extra_json)
     lettered = answer.kind in ONE_CHOICE_KINDS and 0 <= answer.option_index < len(OPTION_LETTERS)
     return CardEntry(
         split=sample.split,
@@ -129,8 +134,10 @@ def card_entry(sample: Sample, partition: Partition) -> CardEntry:
         prompt_sha256=sample.provenance.prompt_sha256,
         duration_s=media.duration_s,
         has_audio=media.has_audio,
-        has_lines="lines" in json.loads(sample.extra_json),
+        has_lines="lines" in extra,
         asked_again=bool(Conditions.from_json(sample.verdict.conditions_json).model),
+        has_captions="captions" in extra,
+        checks=tuple(sorted({check.name for check in sample.verdict.checks})),
     )
 
 
@@ -152,6 +159,9 @@ class Counts:
     with_sound: int = 0
     with_lines: int = 0
     asked_again: int = 0
+    captioned: int = 0
+    checks: Counter[str] = field(default_factory=Counter)
+    """By name of a check: the samples that carry it."""
 
     def add(self, entry: CardEntry) -> None:
         license_name = entry.license or NOT_STATED
@@ -172,6 +182,8 @@ class Counts:
         self.with_sound += entry.has_audio
         self.with_lines += entry.has_lines
         self.asked_again += entry.asked_again
+        self.captioned += entry.has_captions
+        self.checks.update(entry.checks)
         self.durations_s[entry.split].append(entry.duration_s)
 
     @property
@@ -236,6 +248,11 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         samples=counts.samples,
         truncated=counts.truncated,
         constructed=counts.unchecked,
+        total=counts.total,
+        checks=sorted(counts.checks.items()),
+        captioned=counts.captioned,
+        asked_again=counts.asked_again,
+        was_asked=was_asked(facts, counts),
         splits=splits,
         meanings=MEANINGS,
         minutes={split: counts.minutes(split) for split in splits},
@@ -249,7 +266,7 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         prompts=counts.prompts,
         templates=template_hashes(facts.prompts),
         limits=[Markup(one) for one in LIMITS],  # noqa: S704 - our own words
-        thresholds=settings_rows(facts.config, DECIDING),
+        thresholds=deciding_rows(facts, counts, DECIDING),
         fenced=fenced,
         config_yaml=to_yaml(facts.config),
     )
@@ -290,6 +307,22 @@ def settings_rows(config: Mapping[str, Any], sections: Sequence[str]) -> list[tu
     for section in sections:
         walk(section, config.get(section, {}))
     return rows
+
+
+def was_asked(facts: CardFacts, counts: Counts) -> bool:
+    """Whether any rollout was examined by asking a model, be it in the dataset or turned down."""
+    examined = any(line.in_ for line in facts.funnel if line.stage is Stage.EXAMINE)
+    return examined or counts.asked_again > 0
+
+
+def deciding_rows(
+    facts: CardFacts, counts: Counts, sections: Sequence[str]
+) -> list[tuple[str, Any]]:
+    """As `settings_rows`, without what has no effect where no model was asked."""
+    rows = settings_rows(facts.config, sections)
+    if was_asked(facts, counts):
+        return rows
+    return [row for row in rows if row[0].removeprefix("verify.") not in OF_ASKING]
 
 
 def _front_matter(facts: CardFacts, counts: Counts, splits: Sequence[Split]) -> dict[str, Any]:

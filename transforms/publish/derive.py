@@ -20,6 +20,7 @@ from transforms.publish.counts import counted
 from transforms.publish.files import building
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
 from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
+from transforms.publish.index import ID_COLUMNS
 from transforms.publish.lineage import derived_config, derived_funnel, derived_usage, differing
 from transforms.publish.manifest import Derived, Manifest, funnel_faults
 from transforms.publish.parents import DeriveError, Parent, inherited_files, open_parents
@@ -127,9 +128,6 @@ def _check_known(parents: Sequence[Parent], ids: frozenset[str] | None) -> None:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         said = f"{counted(len(unknown), 'id')} {'is' if len(unknown) == 1 else 'are'}"
         raise DeriveError(f"{said} of no sample, task, clip or video: {shown}")
-
-
-ID_COLUMNS = ("id", "task_id", "clip_id", "video_id")
 
 
 def _not_listed(row: Mapping[str, Any], ids: frozenset[str] | None) -> str:

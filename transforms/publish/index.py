@@ -53,6 +53,9 @@ INDEX_SCHEMA = pa.schema(
 """Spans are [start, end] in clip time; scores, condition scores and measures are JSON objects, from
 check to score, from what changed evidence shows to how far, and from measure to value."""
 
+ID_COLUMNS = ("id", "task_id", "clip_id", "video_id")
+"""Columns by whose values samples are named."""
+
 REJECTED_SCHEMA = pa.schema(
     [
         pa.field(name, _TEXT, nullable=False)

@@ -15,8 +15,8 @@ from transforms.publish.card import (
     MEANINGS,
     CardFacts,
     Counts,
+    deciding_rows,
     letter_shares,
-    settings_rows,
     template_hashes,
 )
 
@@ -32,7 +32,7 @@ def rai_fields(facts: CardFacts, counts: Counts) -> dict[str, list[str] | str]:
         "rai:dataUseCases": [f"{split}: {MEANINGS[split]}" for split in counts.splits],
         "rai:machineAnnotationTools": _tools(facts, counts),
         "rai:dataAnnotationProtocol": _annotation(facts, counts),
-        "rai:dataPreprocessingProtocol": _preprocessing(facts),
+        "rai:dataPreprocessingProtocol": _preprocessing(facts, counts),
         "rai:dataBiases": _biases(facts, counts),
         "rai:dataLimitations": _limitations(facts, counts),
         "rai:personalSensitiveInformation": _personal(facts, counts),
@@ -81,10 +81,10 @@ def _annotation(facts: CardFacts, counts: Counts) -> list[str]:
         "under changed evidence; verdict.conditions_json says what came back."
     )
     said += _funnel(facts, ANNOTATING)
-    return said + _settings(facts, "verify", "Settings of the verifier")
+    return said + _settings(facts, counts, "verify", "Settings of the verifier")
 
 
-def _preprocessing(facts: CardFacts) -> list[str]:
+def _preprocessing(facts: CardFacts, counts: Counts) -> list[str]:
     preparing = [stage for stage in Stage if stage not in ANNOTATING]
     said = _funnel(facts, preparing)
     for section, words in (
@@ -93,7 +93,7 @@ def _preprocessing(facts: CardFacts) -> list[str]:
         ("select", "Which clips are taken"),
         ("cut", "How clips are encoded"),
     ):
-        said += _settings(facts, section, words)
+        said += _settings(facts, counts, section, words)
     return said
 
 
@@ -109,8 +109,8 @@ def _funnel(facts: CardFacts, stages: Sequence[Stage]) -> list[str]:
     return said
 
 
-def _settings(facts: CardFacts, section: str, words: str) -> list[str]:
-    rows = settings_rows(facts.config, (section,))
+def _settings(facts: CardFacts, counts: Counts, section: str, words: str) -> list[str]:
+    rows = deciding_rows(facts, counts, (section,))
     named = [f"{name.removeprefix(f'{section}.')} {_shown(value)}" for name, value in rows]
     return [f"{words}: {', '.join(named)}"] if named else []
 

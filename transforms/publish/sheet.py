@@ -14,6 +14,7 @@ from schemas.task import OPTION_LETTERS, Origin
 from schemas.verdict import Check
 from transforms.publish.claim_strip import draw_claims
 from transforms.publish.condition_chart import draw_conditions
+from transforms.publish.routing import first_round, pass_rate
 from transforms.publish.sheet_frames import FRAME_WIDTH_PX, frames_at
 from transforms.publish.sheet_style import (
     BLACK,
@@ -94,15 +95,15 @@ def _judged(case: Case, attempt: Attempt | None, settings: VerifySettings) -> Im
     """The checks, and beside them what came back when the question was asked again."""
     if attempt is None:
         return None
-    accepted = sum(one.verdict.accepted for one in case.attempts)
     color = GREEN if attempt.verdict.accepted else RED
     said = f"answer: {attempt.rollout.answer_text}   "
     answer = (f"{said}{'accepted' if attempt.verdict.accepted else 'rejected'}", color)
-    last = (f"{accepted} of {len(case.attempts)} attempts accepted", GRAY)
+    last = (accepted_words(case, settings), GRAY)
     chart = draw_conditions(case, attempt, settings)
     checks = attempt.verdict.checks
     if chart is None:
         row = "   ".join(f"{one.name} {one.score:g}/{one.threshold:g}" for one in checks)
+        row = f"checks, each with score/at least:   {row}"
         rows = [(text, color) for text in textwrap.wrap(row, TEXT_COLUMNS)]
         return _text([answer, *rows, last])
     head, listed = _text([answer, last]), _check_table(checks)
@@ -113,6 +114,23 @@ def _judged(case: Case, attempt: Attempt | None, settings: VerifySettings) -> Im
     both.paste(listed, (0, head.height + MARGIN_PX))
     both.paste(chart, (listed.width, head.height + MARGIN_PX))
     return both
+
+
+def accepted_words(case: Case, settings: VerifySettings) -> str:
+    """How many attempts were accepted: of the first round, of which the pass rate is the share, and
+    with those that were tried again."""
+    first = first_round(case.attempts, settings.samples)
+    share = round(pass_rate(case, settings), 6)
+    known = "not known" if share < 0 else f"{share:g}"
+    said = f"first round: {_accepted(first)}, pass rate {known}"
+    if len(first) == len(case.attempts):
+        return said
+    return f"{said};   of all, repairs included: {_accepted(case.attempts)}"
+
+
+def _accepted(attempts: Sequence[Attempt]) -> str:
+    accepted = sum(one.verdict.accepted for one in attempts)
+    return f"{accepted} of {len(attempts)} attempts accepted"
 
 
 def _check_table(checks: Sequence[Check]) -> Image.Image:

@@ -10,8 +10,11 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
+from schemas.clip import Measures
+from schemas.conditions import ConditionScores
 from schemas.sample import Sample
 from transforms.publish.check_split import loads
 from transforms.publish.licenses import normal_license
@@ -32,6 +35,11 @@ NUMBERS = ("pass_rate", "json_bytes", "mp4_bytes")
 """Columns of the index."""
 INSIDE = ("scores", "condition_scores", "measures")
 """Columns of the index that hold several values, each with a name: `measures.brightness`."""
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "condition_scores": tuple(ConditionScores.model_fields),
+    "measures": tuple(Measures.model_fields),
+}
+"""What they hold, where it is the same in all datasets."""
 NOT_KNOWN = -1
 """What stands for a number that was not measured or asked for: neither small nor large."""
 BELOW_ZERO = ("measures.loudness_lufs",)
@@ -63,13 +71,19 @@ class Condition:
         """Whether the sample itself has to be read; otherwise its row of the index is enough."""
         return self.field in _SAMPLE_TEXTS or self.field in _SAMPLE_NUMBERS
 
+    @property
+    def column(self) -> str:
+        """The column of the index that it looks at."""
+        column, inside, _ = self.field.partition(".")
+        return f"{column}_json" if inside else column
+
     def value(self, row: Mapping[str, Any], sample: Sample | None = None) -> Any:
         """What a sample has there; None if nothing."""
         if sample is not None and self.about_sample:
             found = _SAMPLE_TEXTS.get(self.field) or _SAMPLE_NUMBERS[self.field]
             return found(sample)
-        column, _, name = self.field.partition(".")
-        return (loads(row[f"{column}_json"]) or {}).get(name) if name else row[column]
+        _, _, name = self.field.partition(".")
+        return (loads(row[self.column]) or {}).get(name) if name else row[self.column]
 
     def holds(self, value: Any) -> bool:
         """Whether a value fulfils it; what a sample does not have fulfils nothing."""
@@ -103,6 +117,8 @@ def parse_condition(text: str) -> Condition:
     if field not in FIELDS and not (column in INSIDE and name):
         known = ", ".join([*FIELDS, *(f"{one}.NAME" for one in INSIDE)])
         raise ValueError(f"{text!r}: there is no field {field!r}; known are {known}")
+    if name and column in _NAMES and name not in _NAMES[column]:
+        raise ValueError(f"{text!r}: {_unknown(column, name)}")
     values = (typed,) if sign in _ORDER else tuple(one.strip() for one in typed.split(","))
     counted = field in NUMBERS or field in _SAMPLE_NUMBERS
     if sign in _ORDER and not counted and not name:
@@ -111,6 +127,12 @@ def parse_condition(text: str) -> Condition:
         if (counted or sign in _ORDER) and _number(one) is None:
             raise ValueError(f"{text!r}: {one!r} is no number")
     return Condition(text.strip(), field, sign, values)
+
+
+def _unknown(column: str, name: str) -> str:
+    near = get_close_matches(name, _NAMES[column], 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"{column} holds no {name!r}{meant}; it holds {', '.join(_NAMES[column])}"
 
 
 def _number(text: str) -> float | None:

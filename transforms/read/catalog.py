@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +18,7 @@ from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, Manifest
 from transforms.publish.planning import KEY_PATTERN, PARTITIONS, TAR_BLOCK
 from transforms.publish.shards import SHARD_PATTERN
 from transforms.publish.tars import MAX_JSON_BYTES
+from transforms.read.choice import Choice
 from transforms.read.order import Numbers
 from transforms.read.places import Place
 from transforms.read.ranges import ReadError, Span
@@ -115,21 +114,19 @@ def read_catalog(
     split: str,
     partition: str,
     *,
-    where: Any = None,
-    ids: Collection[str] | None = None,
+    choice: Choice | None = None,
     hashes: bool = False,
 ) -> Catalog:
-    """The entries of a split and partition: all, or those that `where` (a filter as
-    `pyarrow.parquet.read_table` takes it, over the columns of the index) and `ids` leave.
+    """The entries of a split and partition: all, or those chosen.
 
     Raises ReadError when the index is not what the manifest says, places entries where none can
     be, or nothing is left; ValueError when what is asked for makes no sense.
     """
     paths = _shards_of(place, manifest, split, partition)
     data = _index_bytes(place, manifest)
-    table = _rows(data, place, split, partition, where, hashes)
-    if ids is not None:
-        table = _with_ids(table, ids, f"{split}/{partition}")
+    table = _rows(data, place, split, partition, choice, hashes)
+    if choice is not None:
+        table = choice.of(table, f"{split}/{partition}")
     if not table.num_rows:
         raise ReadError(f"no sample of {split}/{partition} in {place.url} fits `where`")
     table = table.sort_by([("shard", "ascending"), ("json_offset", "ascending")]).combine_chunks()
@@ -177,11 +174,14 @@ def _index_bytes(place: Place, manifest: Manifest) -> bytes:
 
 
 def _rows(
-    data: bytes, place: Place, split: str, partition: str, where: Any, hashes: bool
+    data: bytes, place: Place, split: str, partition: str, choice: Choice | None, hashes: bool
 ) -> pa.Table:
     at = f"{place.url}/{INDEX_FILE}"
-    columns = ["id", *_PLACES, *(_HASHES if hashes else ())]
+    asked = ["id"] if choice is None else choice.columns
+    columns = list(dict.fromkeys([*asked, *_PLACES, *(_HASHES if hashes else ())]))
     wanted = (pc.field("split") == split) & (pc.field("partition") == partition)
+    if choice is not None:
+        wanted &= choice.fits
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             groups = range(file.metadata.num_row_groups)
@@ -190,11 +190,11 @@ def _rows(
                 raise ReadError(f"{at} unpacks to {unpacked} bytes; that is no index")
             if not file.schema_arrow.remove_metadata().equals(INDEX_SCHEMA):
                 raise ReadError(f"{at} does not have the columns {', '.join(INDEX_SCHEMA.names)}")
-        table = pq.read_table(pa.BufferReader(data), columns=columns, filters=wanted & _fits(where))
+        table = pq.read_table(pa.BufferReader(data), columns=columns, filters=wanted)
     except (pa.ArrowException, OSError) as error:
         hint = f", or `where` does not fit its columns {', '.join(INDEX_SCHEMA.names)}"
         raise ReadError(
-            f"{at} can't be read{hint if where is not None else ''}: {error}"
+            f"{at} can't be read{hint if choice is not None else ''}: {error}"
         ) from error
     for name in columns:
         if table[name].null_count:
@@ -204,23 +204,6 @@ def _rows(
     if not all(KEY_PATTERN.fullmatch(key) for key in table["id"].to_pylist()):
         raise ReadError(f"{at}: an id is no key of a shard{ADVICE}")
     return table
-
-
-def _fits(where: Any) -> pc.Expression:
-    if where is None:
-        return pc.scalar(True)
-    return where if isinstance(where, pc.Expression) else pq.filters_to_expression(where)
-
-
-def _with_ids(table: pa.Table, ids: Iterable[str], where: str) -> pa.Table:
-    asked = sorted(set(ids))
-    missing = sorted(set(asked) - set(table["id"].to_pylist()))
-    if missing:
-        raise ReadError(
-            f"{len(missing)} of {len(asked)} ids are not in {where} (or not in what `where` "
-            f"leaves of it), such as {missing[0]}"
-        )
-    return table.filter(pc.is_in(table["id"], pa.array(asked, pa.string())))
 
 
 def _check_places(catalog: Catalog, shard_bytes: dict[str, int]) -> None:

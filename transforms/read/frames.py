@@ -33,8 +33,9 @@ SAME_S = 1e-6
 class Look:
     """Which frames of a clip to decode, and how large. Exactly one of the first three is set.
 
-    `frames`: so many, evenly over the clip, beginning with its first; a clip with fewer shows some
-    of them twice, so that there are always as many. `fps`: those on show at 0, 1/fps, 2/fps ... s,
+    `frames`: so many, from the middles of as many equal stretches of the clip's frames, so that its
+    beginning and its end weigh the same; a clip with fewer shows some of them twice, so that there
+    are always as many. `fps`: those on show at 0, 1/fps, 2/fps ... s,
     each once. `times_s`: those on show at these moments, one for each, in this order.
     """
 
@@ -99,10 +100,8 @@ def choose(look: Look, times_s: NDArray[np.float64], end_s: float) -> NDArray[np
     which ends at `end_s`. Raises ValueError when a moment is outside of [0, end_s]."""
     total = len(times_s)
     if look.frames is not None:
-        place = np.arange(look.frames)
-        # The ones nearest to place * total / frames.
-        nearest = (2 * place * total + look.frames) // (2 * look.frames)
-        return np.minimum(nearest, total - 1)
+        # Frame n holds the stretch [n, n + 1) of the clip's `total`.
+        return (2 * np.arange(look.frames) + 1) * total // (2 * look.frames)
     if look.fps is not None:
         count = max(math.ceil((end_s - SAME_S) * look.fps), 1)
         if count > MAX_MOMENTS:

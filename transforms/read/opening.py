@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from transforms.read.catalog import parse_manifest, read_catalog
+from transforms.read.choice import choice_of
 from transforms.read.entry import Entry
 from transforms.read.frames import Look
 from transforms.read.order import Even
@@ -34,7 +35,7 @@ def open_dataset(
     world_size: int | None = None,
     even: Even = None,
     where: Any = None,
-    ids: Collection[str] | None = None,
+    ids: Collection[str] | str | None = None,
     verify: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> EntryDataset:
@@ -52,8 +53,10 @@ def open_dataset(
         environment (RANK, WORLD_SIZE). Shares don't overlap, nor do those of a loader's workers.
     even: with "pad" each rank reads equally many, some entries twice; with "drop" equally many,
         some not at all; with None each entry once, some ranks one more than others.
-    where, ids: only samples whose row in index.parquet fits a filter (an expression of
-        pyarrow.compute, or tuples as for `pyarrow.parquet.read_table`), or with these ids.
+    where: only samples that fulfil a condition as `proofreel subset --where` takes it, over the
+        columns of index.parquet ("pass_rate>=0.5"), or all of a list of them; or whose row there
+        fits an expression of pyarrow.compute, or tuples as for `pyarrow.parquet.read_table`.
+    ids: only samples with these ids, or of the tasks, clips or videos with them.
     verify: compare each part with its SHA-256 in the index.
     storage_options: what fsspec opens the URL with.
 
@@ -65,10 +68,11 @@ def open_dataset(
         look = Look(frames=frames, fps=fps, size_px=size_px)
     elif size_px is not None:
         raise ValueError("size_px says how large frames become; give frames or fps with it")
+    chosen = None if where is None and ids is None else choice_of(where, ids)
     settings = ReadSettings(shuffle, seed, buffer_bytes, even, verify, look, map)
     place, data = find_dataset(os.fspath(path), storage_options or {})
     manifest = parse_manifest(data, place)
-    catalog = read_catalog(place, manifest, split, partition, where=where, ids=ids, hashes=verify)
+    catalog = read_catalog(place, manifest, split, partition, choice=chosen, hashes=verify)
     if find_spec("torch") is None:
         return EntryStream(catalog, settings, rank, world_size)  # type: ignore[return-value]
     # Only here: whoever opens no dataset does not wait for torch.

@@ -32,9 +32,14 @@ class ReadState(Record):
     def from_dict(cls, state: Mapping[str, Any]) -> ReadState:
         """What `to_dict` gave. Raises ValueError on anything else."""
         try:
-            found = cls.model_validate(dict(state))
+            found = cls.model_validate(dict(state) if isinstance(state, Mapping) else state)
         except ValidationError as error:
-            raise ValueError(f"this is no state of reading a dataset: {error}") from error
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            at = ".".join(map(str, first["loc"]))
+            raise ValueError(
+                f"this is no state of reading a dataset ({at + ': ' if at else ''}{first['msg']}); "
+                "give what state_dict() or state_after() gave"
+            ) from error
         whole = list(range(found.workers))
         if len(found.seen) != len(found.shares) or (
             sorted(found.shares) != whole and len(found.shares) != 1

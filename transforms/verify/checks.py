@@ -147,6 +147,14 @@ class VerifySettings(BaseModel):
     thresholds: Thresholds = Field(default_factory=Thresholds)
 
 
+OF_ASKING = frozenset(
+    {"conditions", "condition_samples", "prefixes", "hide", "claims", "claim_samples"}
+    | {"conclusions", "thresholds.confirmed", "thresholds.needs_video", "thresholds.sufficient"}
+    | {"thresholds.necessary", "thresholds.order_needed", "thresholds.claims"}
+    | {"thresholds.concludes", "thresholds.answerable"}
+)
+"""Settings of `verify` without any effect where no model is asked."""
+
 _SUFFIX = {
     **dict.fromkeys(SPAN_KINDS | BOX_KINDS, "_iou"),
     TaskKind.FREE_TEXT: "_text",

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from publish_helpers import CONFIG, Item, make_funnel, make_sample
 
+from schemas.rejection import Stage
 from transforms.publish.card import (
     CardEntry,
     CardFacts,
@@ -19,6 +20,8 @@ from transforms.publish.card import (
     fenced,
     render_card,
 )
+from transforms.publish.manifest import FunnelStage, funnel_stage
+from transforms.verify.checks import OF_ASKING, VerifySettings
 
 
 def facts(**changes: object) -> CardFacts:
@@ -143,6 +146,58 @@ def test_local_paths_do_not_reach_the_card(items: list[Item]) -> None:
     card = render_card(facts(), [card_entry(changed, "train")])
     assert "secret" not in card
     assert "| a.mp4 |" in card
+
+
+def asking(funnel: tuple[FunnelStage, ...] = ()) -> CardFacts:
+    """Facts with settings that only matter where a model is asked."""
+    verify = {"claims": True, "samples": 4, "thresholds": {"answer": 1.0, "needs_video": 0.5}}
+    return facts(config={"verify": verify}, funnel=funnel)
+
+
+def test_checks_are_counted_and_no_more_is_claimed(items: list[Item]) -> None:
+    entry = card_entry(make_sample("s1", items[0].clip), "train")
+    two = [entry.model_copy(update={"checks": names}) for names in (("a", "b"), ("a",))]
+    card = render_card(asking(), two)
+    assert "Every annotation" not in card
+    assert "| a | 2 |\n| b | 1 |\n" in card
+    assert "captions" not in card
+    captioned = entry.model_copy(update={"has_captions": True})
+    assert "1 samples carry captions" in render_card(asking(), [*two, captioned])
+
+
+def test_an_entry_knows_its_checks_and_captions(items: list[Item]) -> None:
+    sample = make_sample("s1", items[0].clip)
+    entry = card_entry(sample, "train")
+    assert entry.checks == tuple(sorted(one.name for one in sample.verdict.checks)) != ()
+    assert not entry.has_captions
+    described = sample.model_copy(update={"extra_json": '{"captions":[]}'})
+    assert card_entry(described, "train").has_captions
+
+
+def test_where_no_model_was_asked_its_settings_are_not_told_as_thresholds(
+    items: list[Item],
+) -> None:
+    entry = card_entry(make_sample("s1", items[0].clip), "train")
+    asked = entry.model_copy(update={"asked_again": True})
+    card = render_card(asking(), [entry]).split("## Configuration")[0]
+    assert "No model was asked again" in card
+    assert "verify.thresholds.answer |" in card
+    assert "verify.samples | 4" in card
+    assert "needs\\_video" not in card
+    assert "verify.claims" not in card
+    # Asked, and all that were asked about turned down: the settings had an effect.
+    lines = (funnel_stage(Stage.EXAMINE, 3, 3, []),)
+    for told in (render_card(asking(), [entry, asked]), render_card(asking(lines), [entry])):
+        assert "No model was asked again" not in told
+        assert "verify.thresholds.needs\\_video | 0.5 |" in told
+        assert "verify.claims | True |" in told
+    assert "For 1 of 2 samples a model was asked again" in render_card(asking(), [entry, asked])
+
+
+def test_settings_of_asking_are_settings_of_the_verifier() -> None:
+    settings = VerifySettings().model_dump()
+    known = {*settings, *(f"thresholds.{name}" for name in settings["thresholds"])}
+    assert known > OF_ASKING
 
 
 def test_samples_of_cut_off_videos_are_counted(items: list[Item]) -> None:

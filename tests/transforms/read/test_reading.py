@@ -75,6 +75,25 @@ def test_a_subset_by_query_and_by_ids(many: Path) -> None:
     assert keys(both) == ["s05"]
 
 
+def test_conditions_are_those_of_the_command_line(many: Path) -> None:
+    second = keys(open_dataset(many, where=[("clip_id", "=", "c2")]))
+    assert keys(open_dataset(many, where="clip_id=c2")) == second
+    both = open_dataset(many, where=["clip_id=c2", "id!=s03"])
+    assert keys(both) == [key for key in second if key != "s03"]
+    assert keys(open_dataset(many, where="clip_id=c2", ids=["s05"])) == ["s05"]
+    assert keys(open_dataset(many, where=("measures.brightness>0.1", "pass_rate>=0.5"))) == KEYS
+    assert keys(open_dataset(many, where="scores.answer>=0", shuffle=True)) != KEYS
+
+
+def test_ids_may_be_those_of_tasks_clips_and_videos(many: Path) -> None:
+    rows = pq.read_table(many / INDEX_FILE).to_pylist()
+    for column in ("id", "task_id", "clip_id", "video_id"):
+        named = next(row for row in rows if row["id"] == "s04")[column]
+        wanted = [row["id"] for row in rows if row[column] == named and row["id"] in KEYS]
+        assert keys(open_dataset(many, ids=[named])) == wanted
+        assert keys(open_dataset(many, ids=named)) == wanted
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
@@ -82,6 +101,17 @@ def test_a_subset_by_query_and_by_ids(many: Path) -> None:
         ({"ids": []}, "no sample of sft/train"),
         ({"where": [("pass_rate", ">", 2.0)]}, "no sample of sft/train"),
         ({"where": [("passrate", ">", 0.5)]}, "where.* columns .*pass_rate"),
+        ({"where": "pass_rate>2"}, "no sample of sft/train"),
+        ({"where": "passrate>0.5"}, "where: .*no field 'passrate'; known are id"),
+        ({"where": ["pass_rate>0.5", "x"]}, "where: 'x' is no condition; write FIELD"),
+        ({"where": "license=mit"}, "license is not in the index; make a dataset"),
+        ({"where": 5}, "where is 5; write it as for `proofreel subset --where`"),
+        ({"where": {"a": 1}}, "where is .*; write it as for"),
+        ({"where": ("pass_rate", ">", 0.5)}, "where is .*; write it as for"),
+        ({"where": []}, r"where is \[\]; write it as for"),
+        ({"ids": "gone"}, "1 of 1 ids are not in sft/train .* such as gone"),
+        ({"ids": 3}, "ids is 3; give a list of ids"),
+        ({"ids": [3]}, "ids holds 3; ids are texts"),
         ({"split": "rl"}, "has no rl/train; it has sft/train, sft/validation"),
         ({"split": "../sft"}, r"\.\./sft/train is none of sft, rl"),
         ({"partition": "test"}, "sft/test is none of"),
@@ -166,6 +196,16 @@ def test_a_state_of_something_else_is_refused(many: Path, other: dict[str, Any])
     mine.load_state_dict(state)
     with pytest.raises(ValueError, match=r"rank 0 of 1 .* but this is rank 1 of 2"):
         next(iter(mine))
+
+
+@pytest.mark.parametrize("state", [{}, {"of": 1}, {"x": "y"}, None, 3, []], ids=str)
+def test_what_is_no_state_is_told_in_one_line(many: Path, state: Any) -> None:
+    data = open_dataset(many)
+    with pytest.raises(ValueError, match=r"no state of reading a dataset \(") as raised:
+        data.load_state_dict(state)
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).endswith("give what state_dict() or state_after() gave")
+    assert keys(data) == KEYS
 
 
 def test_skipped_entries_are_not_read(changed: Path) -> None:
