@@ -229,6 +229,8 @@ def split_beam_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]
     """
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
+    import runners.flink  # noqa: F401 - it adds options of its own to Beam's
+
     known = _BeamArgumentParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(known)

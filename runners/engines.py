@@ -1,18 +1,15 @@
-"""Where this machine keeps the engines that no Python package brings: Prism, Flink's and Spark's jars.
+"""Where this machine keeps the engines that no Python package brings: Prism, the jars of others.
 
 `scripts/engines.sh` puts them into `.engines` of a clone; `PROOFREEL_ENGINES` names another folder.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 ENGINES = "PROOFREEL_ENGINES"
-WORKER = "proofreel-worker"
 
 
 def engines_folder() -> Path:
@@ -38,11 +35,3 @@ def java() -> str | None:
     """The Java that Beam would start, too: of JAVA_HOME, or on the PATH."""
     home = os.environ.get("JAVA_HOME")
     return shutil.which(str(Path(home, "bin", "java")) if home else "java")
-
-
-def worker_process() -> str:
-    """Configuration of Beam's environment PROCESS: engines start workers as this one is installed.
-
-    So proofreel must be installed at the same place on each machine of the engine.
-    """
-    return json.dumps({"command": str(Path(sys.executable).with_name(WORKER))})

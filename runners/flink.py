@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     PipelineOptions,
-    PortableOptions,
 )
 from apache_beam.runners.portability import flink_runner, job_server
 
-from runners.engines import jars_folder, worker_process
+from runners import workers
+from runners.engines import jars_folder
 from runners.job_server import JarsJobServer
-from runners.loopback import LOOPBACK, LoopbackWorkers
+from runners.loopback import LoopbackWorkers
 
 NAMES = frozenset({"flink", "flinkrunner"})
 MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
@@ -58,11 +58,6 @@ class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
 def prepare(arguments: Sequence[str]) -> tuple[FlinkRunner, PipelineOptions]:
     """Runner and options; how workers are started follows from where Flink is."""
     options = PipelineOptions(list(arguments))
-    portable = options.view_as(PortableOptions)
-    if portable.environment_type is None:
-        if options.view_as(FlinkRunnerOptions).flink_master in flink_runner.MAGIC_HOST_NAMES:
-            portable.environment_type = LOOPBACK
-        else:
-            portable.environment_type = "PROCESS"
-            portable.environment_config = worker_process()
+    master = options.view_as(FlinkRunnerOptions).flink_master
+    workers.choose(options, local=master in flink_runner.MAGIC_HOST_NAMES)
     return FlinkRunner(), options

@@ -55,7 +55,9 @@ class JarsJobServer(job_server.JobServer):
     ports of its own choice does it keep to loopback. So it chooses, and says so in its log.
     """
 
-    def __init__(self, jars: Path, main: str, flags: Sequence[str], arguments: Sequence[str]) -> None:
+    def __init__(
+        self, jars: Path, main: str, flags: Sequence[str], arguments: Sequence[str]
+    ) -> None:
         self._command = java_command(jars, main, *flags)
         self._arguments = list(arguments)
         self._folder: Path | None = None

@@ -13,11 +13,14 @@ from typing import Any
 
 import grpc
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, PortableOptions
-from apache_beam.portability import python_urns
-from apache_beam.portability.api import beam_fn_api_pb2_grpc, beam_runner_api_pb2
+from apache_beam.portability import common_urns, python_urns
+from apache_beam.portability.api import (
+    beam_fn_api_pb2_grpc,
+    beam_runner_api_pb2,
+    endpoints_pb2,
+)
 from apache_beam.runners.worker import sdk_worker_main
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
-from apache_beam.transforms.environments import ExternalEnvironment
 from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
 LOOPBACK = "LOOPBACK"
@@ -38,8 +41,10 @@ class LoopbackWorkers:
             if environment.urn != python_urns.EMBEDDED_PYTHON_LOOPBACK:
                 continue
             server, address = _serve(options)
-            external = ExternalEnvironment(address).to_runner_api(None)
-            environment.urn, environment.payload = external.urn, external.payload
+            endpoint = endpoints_pb2.ApiServiceDescriptor(url=address)
+            external = beam_runner_api_pb2.ExternalPayload(endpoint=endpoint)
+            environment.urn = common_urns.environments.EXTERNAL.urn
+            environment.payload = external.SerializeToString()
             stops.append(functools.partial(server.stop, STOP_GRACE_S))
         return stops
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
-    PortableOptions,
     PrismRunnerOptions,
 )
 from apache_beam.runners.portability import prism_runner
 
+from runners import workers
 from runners.engines import prism_binary
-from runners.loopback import LOOPBACK, LoopbackWorkers
+from runners.loopback import LoopbackWorkers
 from transforms.annotate.leash import hold_children
 
 NAMES = frozenset({"prism", "prismrunner"})
@@ -38,7 +38,5 @@ def prepare(arguments: Sequence[str]) -> tuple[PrismRunner, PipelineOptions]:
     prism = options.view_as(PrismRunnerOptions)
     if prism.prism_location is None and (found := prism_binary()) is not None:
         prism.prism_location = str(found)
-    portable = options.view_as(PortableOptions)
-    if portable.environment_type is None:
-        portable.environment_type = LOOPBACK
+    workers.choose(options, local=True)
     return PrismRunner(), options

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
-    PortableOptions,
     SparkRunnerOptions,
 )
 from apache_beam.runners.portability import job_server, spark_runner
 
-from runners.engines import jars_folder, worker_process
+from runners import workers
+from runners.engines import jars_folder
 from runners.job_server import JarsJobServer
-from runners.loopback import LOOPBACK, LoopbackWorkers
+from runners.loopback import LoopbackWorkers
 
 NAMES = frozenset({"spark", "sparkrunner"})
 MAIN = "org.apache.beam.runners.spark.SparkJobServerDriver"
@@ -52,11 +52,5 @@ def is_local(master: str) -> bool:
 def prepare(arguments: Sequence[str]) -> tuple[SparkRunner, PipelineOptions]:
     """Runner and options; how workers are started follows from where Spark is."""
     options = PipelineOptions(list(arguments))
-    portable = options.view_as(PortableOptions)
-    if portable.environment_type is None:
-        if is_local(options.view_as(SparkRunnerOptions).spark_master_url):
-            portable.environment_type = LOOPBACK
-        else:
-            portable.environment_type = "PROCESS"
-            portable.environment_config = worker_process()
+    workers.choose(options, local=is_local(options.view_as(SparkRunnerOptions).spark_master_url))
     return SparkRunner(), options

@@ -16,9 +16,7 @@ def engine_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def on_direct(
-    engine_videos: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+def on_direct(engine_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The dataset that the local runner makes: hashes of its files."""
     found = dataset_of(engine_videos, tmp_path_factory.mktemp("direct") / "out")
     assert any(name.endswith(".tar") for name in found)

@@ -19,6 +19,14 @@ from transforms.annotate.leash import hold_children
 
 START_TIMEOUT_S = 90.0
 
+FLAGS = (
+    "-XX:MaxDirectMemorySize=600m",
+    *(
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss",
+    ),
+)
+
 MEMORY = {
     "taskmanager.cpu.cores": 1,
     "taskmanager.memory.task.heap.size": "256m",
@@ -40,7 +48,7 @@ class FlinkCluster:
 
     def __init__(self, folder: Path) -> None:
         jars = jars_folder("flink")
-        assert jars is not None, "no Flink here; make setup-engines"
+        assert jars is not None, "no Flink here; run scripts/engines.sh flink"
         self._jars = jars
         self._folder = folder
         self._rest_port, rpc_port = pick_port(None, None)
@@ -126,7 +134,7 @@ class FlinkCluster:
 
     def _java(self, name: str, entry: str) -> subprocess.Popen[bytes]:
         command = [
-            *java_command(self._jars, entry, "-XX:MaxDirectMemorySize=600m", heap="400m"),
+            *java_command(self._jars, entry, *FLAGS, heap="400m"),
             *("--configDir", str(self.conf_dir)),
         ]
         with (self._folder / f"{name}.log").open("wb") as log:
