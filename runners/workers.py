@@ -12,10 +12,11 @@ from runners.loopback import LOOPBACK
 
 PROCESS = "PROCESS"
 WORKER = "proofreel-worker"
-KEPT_MS = 60_000
-"""A worker that waits for the next stage this long: to start one takes seconds, and a model with it
-far more. Engines end it with its stage unless told, and heed this only where Beam's classes lie on
-their own class path."""
+KEPT_MS = 20_000
+"""How long a worker waits for its next stage: to start one takes seconds, and a model with it far
+more. Engines end it with its stage unless told, and heed this only where Beam's classes lie on
+their own class path. One that has died is kept as long, so a restart has to wait longer than this.
+"""
 
 
 def choose(options: PipelineOptions, *, local: bool) -> None:

@@ -18,6 +18,8 @@ from runners.job_server import java_command
 from transforms.annotate.leash import hold_children
 
 START_TIMEOUT_S = 90.0
+KEPT_MS = 4000
+"""For the runs of these tests: a job may restart only when dead workers are forgotten."""
 
 FLAGS = (
     "-XX:MaxDirectMemorySize=600m",
@@ -70,7 +72,7 @@ class FlinkCluster:
             "classloader.resolve-order": "parent-first",
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 5,
-            "restart-strategy.fixed-delay.delay": "1s",
+            "restart-strategy.fixed-delay.delay": f"{KEPT_MS + 2000} ms",
             "heartbeat.interval": 1000,
             "heartbeat.timeout": 8000,
             **MEMORY,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from engine_runs import TIMEOUT_S, dataset_of, finish, started
-from flink_cluster import FlinkCluster
+from flink_cluster import KEPT_MS, FlinkCluster
 from pipeline_helpers import sha256_of_files
 
 from schemas.rejection import Stage
@@ -29,6 +29,7 @@ def options(cluster: FlinkCluster) -> tuple[object, ...]:
     return (
         *("--runner", "flink", "--flink_master", cluster.address),
         *("--flink_conf_dir", cluster.conf_dir, "--parallelism", 2),
+        *("--environment_cache_millis", KEPT_MS),
     )
 
 
@@ -61,7 +62,9 @@ def wait_until_in(stage: Stage, out: Path, process: subprocess.Popen[str]) -> No
     """Wait until a stage has dealt with something."""
     log = ProgressLog(str(out / "work" / "progress.jsonl"))
     until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until and process.poll() is None:
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            pytest.fail(f"ended before {stage}: {process.communicate()[1][-4000:]}")
         steps, _ = log.read_from(0)
         if any(isinstance(step, Step) and step.stage == stage for step in steps):
             return
