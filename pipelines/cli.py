@@ -257,6 +257,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.dry_run import dry_run
     from pipelines.run import BusyError, progress_of, run
     from pipelines.summary import print_summary, why_empty
+    from runners.job_server import NoEngineError
     from runners.launch import UnknownRunnerError, prepare
     from transforms.features.embed import WeightsError
     from transforms.outcome import StopRunError
@@ -291,7 +292,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
         )
     except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)
-    except (BusyError, StopRunError) as error:
+    except (BusyError, StopRunError, NoEngineError) as error:
         return _say(error, EXIT_FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; run the same command again to go on", EXIT_FAILED)

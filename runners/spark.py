@@ -23,6 +23,8 @@ from runners.loopback import LoopbackWorkers
 
 NAMES = frozenset({"spark", "sparkrunner"})
 MAIN = "org.apache.beam.runners.spark.SparkJobServerDriver"
+SAYING = "-Dlog4j2.level=INFO"
+"""The log in which the job server says where it listens."""
 LOCAL_FLAGS = (
     "-Dspark.driver.host=127.0.0.1",
     "-Dspark.driver.bindAddress=127.0.0.1",
@@ -39,7 +41,7 @@ class SparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
         jars = jars_folder("spark")
         if spark.spark_job_server_jar or spark.spark_submit_uber_jar or jars is None:
             return super().default_job_server(options)
-        flags = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
+        flags = [SAYING, *(LOCAL_FLAGS if is_local(spark.spark_master_url) else ())]
         arguments = [f"--spark-master-url={spark.spark_master_url}"]
         return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
 
