@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
+    JobServerOptions,
     PipelineOptions,
 )
 from apache_beam.runners.portability import flink_runner, job_server
@@ -51,8 +52,8 @@ class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
         arguments = [f"--flink-master={flink.flink_master}"]
         if folder := options.view_as(FlinkJobOptions).flink_conf_dir:
             arguments.append(f"--flink-conf-dir={folder}")
-        server = JarsJobServer(jars, MAIN, ["-Dorg.slf4j.simpleLogger.log.org=info"], arguments)
-        return job_server.StopOnExitJobServer(server)
+        flags = options.view_as(JobServerOptions).job_server_jvm_properties
+        return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
 
 
 def prepare(arguments: Sequence[str]) -> tuple[FlinkRunner, PipelineOptions]:

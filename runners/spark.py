@@ -1,7 +1,8 @@
 """Spark: inside of the job server on this machine, or a cluster named with `--spark_master_url`.
 
 What our pipeline needs there: on a cluster proofreel on each machine, with output folder and inputs
-at the same paths. What it can't do: a single element over 2 GB; several stages at once (Spark's
+at the same paths, and Beam's jars among Spark's. Properties of Spark are said to the job server,
+which is the driver: `--job_server_jvm_properties=-Dspark.executor.memory=4g`. What it can't do: a single element over 2 GB; several stages at once (Spark's
 runner of Beam works one after the other); progress from Spark's own metrics.
 """
 
@@ -11,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
+    JobServerOptions,
     PipelineOptions,
     SparkRunnerOptions,
 )
@@ -41,7 +43,9 @@ class SparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
         jars = jars_folder("spark")
         if spark.spark_job_server_jar or spark.spark_submit_uber_jar or jars is None:
             return super().default_job_server(options)
-        flags = [SAYING, *(LOCAL_FLAGS if is_local(spark.spark_master_url) else ())]
+        local = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
+        said = options.view_as(JobServerOptions).job_server_jvm_properties
+        flags = [SAYING, *local, *said]
         arguments = [f"--spark-master-url={spark.spark_master_url}"]
         return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
 
