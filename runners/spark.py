@@ -1,9 +1,10 @@
 """Spark: inside of the job server on this machine, or a cluster named with `--spark_master_url`.
 
 What our pipeline needs there: on a cluster proofreel on each machine, with output folder and inputs
-at the same paths, and Beam's jars among Spark's. Properties of Spark are said to the job server,
-which is the driver: `--job_server_jvm_properties=-Dspark.executor.memory=4g`. What it can't do: a single element over 2 GB; several stages at once (Spark's
-runner of Beam works one after the other); progress from Spark's own metrics.
+at the same paths, and Beam's jars among Spark's. Spark's properties are said to the job server,
+which is its driver: `--job_server_jvm_properties=-Dspark.executor.memory=4g`. What it can't do: a
+single element over 2 GB; several stages at once (Spark's runner of Beam works one after the other);
+progress from Spark's own metrics.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import re
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
-    JobServerOptions,
     PipelineOptions,
     SparkRunnerOptions,
 )
@@ -25,8 +25,6 @@ from runners.loopback import LoopbackWorkers
 
 NAMES = frozenset({"spark", "sparkrunner"})
 MAIN = "org.apache.beam.runners.spark.SparkJobServerDriver"
-SAYING = "-Dlog4j2.level=INFO"
-"""The log in which the job server says where it listens."""
 LOCAL_FLAGS = (
     "-Dspark.driver.host=127.0.0.1",
     "-Dspark.driver.bindAddress=127.0.0.1",
@@ -43,9 +41,7 @@ class SparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
         jars = jars_folder("spark")
         if spark.spark_job_server_jar or spark.spark_submit_uber_jar or jars is None:
             return super().default_job_server(options)
-        local = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
-        said = options.view_as(JobServerOptions).job_server_jvm_properties
-        flags = [SAYING, *local, *said]
+        flags = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
         arguments = [f"--spark-master-url={spark.spark_master_url}"]
         return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
 
