@@ -8,7 +8,7 @@ TRAINERS := trl swift llamafactory verl
 EXPORTS := build/trainers
 
 .PHONY: help setup setup-vllm setup-trainers demo demo-vllm test lint unit test-vllm test-trainers \
-	exports $(TRAINERS:%=test-%) docs bench bench-vllm clean
+	exports $(TRAINERS:%=test-%) test-prism test-flink test-spark docs bench bench-vllm clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -70,6 +70,18 @@ test-swift test-llamafactory test-verl: test-%: .venv-%/.ready exports  ## these
 
 test-trainers: setup-trainers  ## the trainers' own code loads and trains on our exports
 	$(MAKE) -j2 -k --output-sync $(TRAINERS:%=test-%)
+
+test-prism: setup  ## the whole way on Prism, the same bytes
+	sh scripts/engines.sh prism
+	$(BIN)/python -m pytest -m slow tests/runners/test_prism_run.py
+
+test-flink: setup  ## the whole way on a Flink cluster on loopback, also with parts of it killed
+	sh scripts/engines.sh flink
+	$(BIN)/python -m pytest -m slow tests/runners/test_flink_run.py
+
+test-spark: setup  ## the whole way on Spark
+	sh scripts/engines.sh spark
+	$(BIN)/python -m pytest -m slow tests/runners/test_spark_run.py
 
 bench-vllm: setup-vllm  ## the teacher leg against the bare engine
 	$(VLLM_CPU) .venv-vllm/bin/python bench/teacher.py

@@ -229,6 +229,8 @@ def split_beam_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]
     """
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
+    import runners.flink  # noqa: F401 - it adds options of its own to Beam's
+
     known = _BeamArgumentParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(known)
@@ -255,6 +257,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.dry_run import dry_run
     from pipelines.run import BusyError, progress_of, run
     from pipelines.summary import print_summary, why_empty
+    from runners.job_server import NoEngineError
     from runners.launch import UnknownRunnerError, prepare
     from transforms.features.embed import WeightsError
     from transforms.outcome import StopRunError
@@ -289,7 +292,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
         )
     except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)
-    except (BusyError, StopRunError) as error:
+    except (BusyError, StopRunError, NoEngineError) as error:
         return _say(error, EXIT_FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; run the same command again to go on", EXIT_FAILED)

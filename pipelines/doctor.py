@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runners.engines import jars_folder, java, prism_binary
+
 GIB = 1 << 30
 HUB_HOST = "huggingface.co"
 HUB_TIMEOUT_S = 3.0
@@ -100,9 +102,30 @@ def _transnet_speed() -> str:
 def _runners() -> Iterator[Finding]:
     version = importlib.metadata.version("apache-beam")
     yield Finding("Beam, local runner", True, version, needed=True)
-    java = shutil.which("java")
-    meaning = "" if java else "Flink and Spark job servers need Java"
-    yield Finding("Java", java is not None, "found" if java else "none", meaning)
+    yield _prism()
+    yield from (_jars(engine, option) for engine, option in _MASTERS)
+
+
+_MASTERS = (("flink", "--flink_master"), ("spark", "--spark_master_url"))
+
+
+def _prism() -> Finding:
+    found = prism_binary()
+    meaning = "" if found else "--runner prism lets Beam fetch it, or: scripts/engines.sh prism"
+    return Finding("Prism", found is not None, str(found or "not on this machine"), meaning)
+
+
+def _jars(engine: str, option: str) -> Finding:
+    name = engine.capitalize()
+    if java() is None:
+        meaning = f"--runner {engine} needs Java 17, whether here or with a cluster of its own"
+        return Finding(name, False, "no Java", meaning)
+    if (folder := jars_folder(engine)) is None:
+        meaning = (
+            f"--runner {engine} lets Beam fetch its job server, or: scripts/engines.sh {engine}"
+        )
+        return Finding(name, False, "Java, but no jars", meaning)
+    return Finding(name, True, f"{folder}; on this machine, or a cluster by {option}")
 
 
 def _disk(out: Path) -> Finding:

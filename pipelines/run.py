@@ -84,7 +84,7 @@ def run(
     work = out / "work"
     store = MemoStore(str(work / "memo"))
     here = works_here(runner, options)
-    if works_on_this_machine(runner):
+    if works_on_this_machine(runner, options):
         check_installed(config)
     work.mkdir(parents=True, exist_ok=True)
     with locked(work / "lock"):

@@ -12,7 +12,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from runners import direct
+from runners import direct, flink, loopback, prism, spark
+
+MODULES = (direct, prism, flink, spark)
 
 
 class UnknownRunnerError(Exception):
@@ -22,13 +24,14 @@ class UnknownRunnerError(Exception):
 def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
     """Runner and options. Raises UnknownRunnerError.
 
-    The local runner is prepared by `runners.direct`; any other that Beam knows is handed to Beam
-    as it is named, with the options given.
+    Each engine is prepared by its module; any other runner that Beam knows is handed to Beam as it
+    is named, with the options given.
     """
     options = PipelineOptions(list(arguments))
     name = options.view_as(StandardOptions).runner or ""
-    if name.lower() in direct.NAMES:
-        return direct.prepare(arguments)
+    for module in MODULES:
+        if name.lower() in module.NAMES:
+            return module.prepare(arguments)
     from apache_beam.runners.runner import PipelineRunner, create_runner
 
     try:
@@ -42,10 +45,12 @@ def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
 
 def works_here(runner: Any, options: PipelineOptions) -> bool:
     """Whether the work is done in this process, so that it finds what is loaded here."""
+    if not isinstance(runner, FnApiRunner):
+        return loopback.works_here(options)
     mode = options.view_as(DirectOptions).direct_running_mode
-    return isinstance(runner, FnApiRunner) and mode in ("in_memory", "multi_threading")
+    return mode in ("in_memory", "multi_threading")
 
 
-def works_on_this_machine(runner: Any) -> bool:
+def works_on_this_machine(runner: Any, options: PipelineOptions) -> bool:
     """Whether the work is done on this machine, so that it finds what is installed here."""
-    return isinstance(runner, FnApiRunner)
+    return isinstance(runner, FnApiRunner) or loopback.works_here(options)

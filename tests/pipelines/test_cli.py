@@ -327,7 +327,8 @@ def test_doctor(tmp_path: Path, capsys: Capture) -> None:
         assert wanted in said
     for line in said.splitlines():
         assert re.match(r"(ok|-|missing)  |    |\S", line)
-    assert "Beam, local runner:" in said
+    for engine in ("Beam, local runner:", "Prism:", "Flink:", "Spark:"):
+        assert engine in said
 
 
 def test_doctor_without_ffmpeg() -> None:

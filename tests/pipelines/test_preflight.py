@@ -267,8 +267,10 @@ def test_an_engine_is_opened_before_anything_is_decoded(
         ([], True),
         (["--direct_num_workers=1"], True),
         (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], False),
-        (["--runner=FlinkRunner"], False),
-        (["--runner=PrismRunner"], False),
+        (["--runner=FlinkRunner"], True),
+        (["--runner=FlinkRunner", "--flink_master=http://far:8081"], False),
+        (["--runner=PrismRunner"], True),
+        (["--runner=PrismRunner", "--environment_type=DOCKER"], False),
     ],
 )
 def test_several_processes_share_an_engine(

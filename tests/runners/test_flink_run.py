@@ -1,0 +1,72 @@
+"""The whole way on a Flink cluster of processes of its own, also when parts of it are killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine_runs import TIMEOUT_S, dataset_of, finish, started
+from flink_cluster import KEPT_MS, FlinkCluster
+from pipeline_helpers import sha256_of_files
+
+from schemas.rejection import Stage
+from transforms.progress import ProgressLog, Step
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    with FlinkCluster(tmp_path_factory.mktemp("flink")) as running:
+        yield running
+
+
+def options(cluster: FlinkCluster) -> tuple[object, ...]:
+    return (
+        *("--runner", "flink", "--flink_master", cluster.address),
+        *("--flink_conf_dir", cluster.conf_dir, "--parallelism", 2),
+        *("--environment_cache_millis", KEPT_MS),
+    )
+
+
+def test_flink_gives_the_same_bytes(
+    cluster: FlinkCluster, engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    assert dataset_of(engine_videos, tmp_path / "out", *options(cluster)) == on_direct
+
+
+def test_a_killed_worker_and_a_killed_machine_change_nothing(
+    cluster: FlinkCluster, engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with started(engine_videos, out, *options(cluster)) as process:
+        wait_until_in(Stage.DECODE, out, process)
+        workers = [one for number in range(2) for one in cluster.workers(number)]
+        assert len(workers) >= 1
+        workers[0].kill()
+        wait_until_in(Stage.ANSWER, out, process)
+        assert process.poll() is None
+        lost = cluster.task_managers[0]
+        lost.send_signal(signal.SIGKILL)
+        lost.wait()
+        cluster.add_task_manager()
+        finish(process)
+    assert sha256_of_files(out / "dataset") == on_direct
+
+
+def wait_until_in(stage: Stage, out: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a stage has dealt with something."""
+    log = ProgressLog(str(out / "work" / "progress.jsonl"))
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            pytest.fail(f"ended before {stage}: {process.communicate()[1][-4000:]}")
+        steps, _ = log.read_from(0)
+        if any(isinstance(step, Step) and step.stage == stage for step in steps):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{stage} was not reached")
