@@ -13,13 +13,14 @@ import apache_beam as beam
 
 from pipelines.config import Config, ConfigError
 from pipelines.curate import KeepOne
+from pipelines.look_at_inputs import check_inputs
 from pipelines.run import Prepare, locked
 from schemas.base import canonical_json
 from schemas.case import Footage
 from schemas.rejection import Reason, Rejection, Stage
 from schemas.source import Source
 from schemas.video import Video
-from transforms.features.embed import FeatureSettings, check_weights, identity
+from transforms.features.embed import FeatureSettings, identity
 from transforms.features.embedding import FAILED, EmbedPictures
 from transforms.features.pictures import VERSION, Wanted, frame_vectors, picture_times, sample_times
 from transforms.features.reference import FEATURES_FILE, ReferenceVideo, write_reference
@@ -51,7 +52,7 @@ def make_features(inputs: Sequence[str], out: Path, config: Config, prepare: Pre
     if not config.features.enabled:
         raise ConfigError("features.model: is none; name a model to embed the pictures by")
     sources, refused = expand_inputs(inputs, out)
-    check_weights(config.features)
+    check_inputs(sources, refused, config.features)
     runner, options = prepare([])
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from rich.console import Console
 from pipelines.config import Config
 from pipelines.curate import Curate
 from pipelines.display import Counts, ProgressDisplay
+from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
@@ -27,7 +28,7 @@ from schemas.base import content_hash
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
-from transforms.features.embed import RANDOM, check_weights
+from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
 from transforms.progress import ProgressLog
@@ -74,7 +75,7 @@ def run(
     if limit is not None:
         sources = sources[:limit]
     check_prompts(config)
-    check_weights(config.features)
+    check_inputs(sources, refused, config.features)
     exclusion = excluded_by(config)
     check_speech(config.speech)
     if config.shots.detector is Detector.TRANSNETV2:
