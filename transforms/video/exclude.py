@@ -25,6 +25,7 @@ COLUMNS = (
 """What of a JSON line names a video."""
 MAX_LINE_CHARS = 100_000
 
+_ROW_NUMBER = re.compile(r"[0-9]{1,7}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _YOUTUBE = r"[A-Za-z0-9_-]{11}"
 _YOUTUBE_NAMES = tuple(
@@ -36,6 +37,7 @@ _YOUTUBE_NAMES = tuple(
         rf".*\[({_YOUTUBE})\]",  # yt-dlp
     )
 )
+_MEDIA = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
 _YOUTUBE_HOSTS = ("youtube.com", "youtube-nocookie.com", "youtu.be")
 
 
@@ -116,6 +118,8 @@ def _of_json(text: str, where: str) -> list[str]:
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{where}: is not JSON: {error}") from error
     found = [str(row[name]).strip() for name in COLUMNS if row.get(name) not in (None, "")]
+    # Beside a name, a short number is that of the row: it would keep out any 17.mp4.
+    found = [one for one in found if not _ROW_NUMBER.fullmatch(one)] or found
     if not found:
         raise BadInputError(f"{where}: names no video; columns are {', '.join(COLUMNS)}")
     return found
@@ -130,7 +134,10 @@ def _keys_of_entry(text: str) -> list[str]:
     if "://" in text:
         return _keys_of_url(text)
     path = PurePosixPath(text)
-    return [f"name:{text}", *_keys_of_ids(path.stem if path.suffix else text)]
+    names = [text]
+    if path.name == text and path.suffix.lower() in _MEDIA:
+        names.append(path.stem)  # benchmarks say `b.mp4` of what others hold as `b.webm`
+    return [*(f"name:{name}" for name in names), *_keys_of_ids(path.stem if path.suffix else text)]
 
 
 def _keys_of_source(source: Source) -> list[str]:

@@ -47,6 +47,8 @@ def why(entry: str, one: Source, folder: Path, sha256: str = "") -> str:
         ("http://example.org/v/1.mp4", source(source_url="https://www.example.org/v/1.mp4/")),
         (json.dumps({"videoID": ID, "question": "b"}), source(f"{ID}.mp4")),
         (json.dumps({"sha256": None, "uri": "b.mp4"}), source()),
+        ("b.webm", source()),
+        (json.dumps({"id": 17}), source("17.mp4")),
         (SHA256.upper(), source()),
         (video_id(SHA256), source()),
     ],
@@ -67,6 +69,8 @@ def test_entries_that_mean_a_video(entry: str, one: Source, tmp_path: Path) -> N
         (f"https://example.org/watch?v={ID}", source(f"{ID}.mp4")),
         ("https://example.org/v?id=1", source(source_url="https://example.org/v?id=2")),
         (json.dumps({"uri": "c.mp4", "question": "b"}), source()),
+        (json.dumps({"video_id": "001", "videoID": ID}), source("001.mp4")),
+        ("y/b.webm", source()),
         (hashlib.sha256(b"another").hexdigest(), source()),
     ],
 )
