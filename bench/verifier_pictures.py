@@ -96,7 +96,8 @@ def film(folder: Path) -> Example:
     command = [ffmpeg_exe(), "-v", "error", "-y", "-i", str(videos.big_buck_bunny())]
     command += ["-filter_complex", graph, "-map", "[out]"]
     # One thread, so that the file is the same whatever the machine.
-    command += ["-c:v", "libx264", "-threads", "1", str(path)]
+    steady = ("-threads", "1", "-x264-params", "cpu-independent=1")
+    command += ["-c:v", "libx264", *steady, str(path)]
     subprocess.run(command, check=True)
     return Example(
         "film", path, "What is odd about the third shot?",

@@ -44,6 +44,16 @@ def remade(source: Path, target: Path, *, height_px: int = 0, loops: int = 0) ->
     command = [ffmpeg_exe(), "-v", "error", "-y", "-stream_loop", str(loops), "-i", str(source)]
     if height_px:
         command += ["-vf", f"scale=-2:{height_px}"]
-    command += ["-c:v", "libx264", "-preset", "veryfast", "-c:a", "aac", str(target)]
+    command += [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-x264-params",
+        "cpu-independent=1",
+        "-c:a",
+        "aac",
+        str(target),
+    ]
     subprocess.run(command, check=True)
     return target

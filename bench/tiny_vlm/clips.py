@@ -195,7 +195,8 @@ def write_mp4(path: Path, clip: Clip, crf: int = 20) -> None:
 def write_reel(path: Path, parts: Sequence[Clip], crf: int = 20) -> None:
     """Clips one after the other, as shots of one file."""
     with av.open(str(path), "w", format="mp4") as container:
-        options = {"crf": str(crf), "bf": "2", "threads": "1"}
+        # Without the last, x264's bytes depend on the processor, and now and then on chance.
+        options = {"crf": str(crf), "bf": "2", "threads": "1", "x264-params": "cpu-independent=1"}
         stream = container.add_stream("libx264", rate=FILE_FPS, options=options)
         stream.width = stream.height = FILE_PX
         stream.pix_fmt = "yuv420p"
