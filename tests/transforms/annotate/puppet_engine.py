@@ -20,6 +20,7 @@ from transforms.annotate.vllm_teacher import VLLMTeacher
 from transforms.memo import MemoStore
 
 QUIET_S = 0.03
+IDLE_S = 0.5
 QUESTION = re.compile(r"Question: (.*)\n")
 SEEN = ("image", "video")
 FACTS = Facts("qwen3_vl", frozenset(SEEN), context_tokens=4096, room=64)
@@ -97,7 +98,11 @@ class Puppet:
     def _play(self) -> None:
         while not self.closed:
             with self.lock:
-                if not self.given or self.lock.wait(QUIET_S) or not self.stage.go.wait(QUIET_S):
+                if not self.given:
+                    # Without it, one that nobody closes takes a core from all that follows.
+                    self.lock.wait(IDLE_S)
+                    continue
+                if self.lock.wait(QUIET_S) or not self.stage.go.wait(QUIET_S):
                     continue
                 batch, self.given = self.given[::-1], []
             if any(self.stage.kills(one.question) for one in batch):

@@ -6,9 +6,11 @@ twelve bits of the frame's number, so that a torn or mixed picture is noticed an
 
 from __future__ import annotations
 
+import os
 import subprocess
 import wave
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -112,7 +114,7 @@ def write_clock(folder: Path, clock: Clock) -> Path:
 
 def write_pictures(path: Path, clock: Clock, pictures: Iterable[Pixels]) -> None:
     """Encode pictures (h, w, 3) RGB with the clock's times."""
-    with av.open(str(path), "w") as container:
+    with ordinary_schedule(), av.open(str(path), "w") as container:
         stream = container.add_stream(clock.codec, rate=clock.rate, options=dict(clock.options))
         stream.pix_fmt = clock.pix_fmt
         stream.time_base = stream.codec_context.time_base = clock.unit
@@ -123,6 +125,17 @@ def write_pictures(path: Path, clock: Clock, pictures: Iterable[Pixels]) -> None
             frame.pts, frame.time_base = tick, clock.unit
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+@contextmanager
+def ordinary_schedule() -> Iterator[None]:
+    """Undo what SVT-AV1 does where it may: the thread that opens it, and all that this one starts
+    later, would go before everything else on the machine."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def run_ffmpeg(*arguments: str) -> bytes:
