@@ -53,4 +53,5 @@ def test_a_process_that_stays_behind_is_noticed() -> None:
         # What was forked is called `sh` until it has become `sleep`.
         wait_for(lambda: session_of(leader.pid) == ["sleep"])
         os.killpg(leader.pid, signal.SIGKILL)
-    assert session_of(leader.pid) == []
+        # It takes a moment to go.
+        wait_for(lambda: session_of(leader.pid) == [])
