@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return EXIT_ASKED_WRONGLY
     if given[0] == "run" and not {"-h", "--help"} & set(given):
+        from runners.arguments import split_beam_arguments
+
         beam_arguments, given = split_beam_arguments(given)
     else:
         beam_arguments = []
@@ -219,36 +221,6 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="override a field of the configuration, such as shots.max_clip_s=20; repeatable. The "
         "value is YAML, so a list is written --set 'teacher.url=[http://a/v1,http://b/v1]'",
     )
-
-
-def split_beam_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Beam's own options apart from the rest, `--key value` as well as `--key=value`.
-
-    Beam's parsers are asked which options they know, so that an option with a typo stays in the
-    rest, where it is an error.
-    """
-    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
-
-    import runners.flink  # noqa: F401 - it adds options of its own to Beam's
-
-    known = _BeamArgumentParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(known)
-    actions = {text: action for action in known._actions for text in action.option_strings}
-    beam_arguments: list[str] = []
-    rest: list[str] = []
-    waiting = list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
-        name, equals, _ = argument.partition("=")
-        action = actions.get(name)
-        if action is None:
-            rest.append(argument)
-        elif equals or action.nargs == 0 or not waiting:
-            beam_arguments.append(argument)
-        else:
-            beam_arguments.append(f"{argument}={waiting.pop(0)}")
-    return beam_arguments, rest
 
 
 def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:

@@ -24,8 +24,9 @@ from pipeline_helpers import (
     sha256_of_files,
 )
 
-from pipelines.cli import main, split_beam_arguments
+from pipelines.cli import main
 from pipelines.records import records
+from runners.arguments import split_beam_arguments
 from schemas.case import Case
 from transforms.publish.check import check_dataset
 

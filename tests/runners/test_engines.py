@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import (
     PrismRunnerOptions,
 )
 
-from pipelines.cli import split_beam_arguments
 from runners import workers
+from runners.arguments import split_beam_arguments
 from runners.engines import ENGINES, jars_folder, prism_binary
 from runners.job_server import JarsJobServer, NoEngineError, java_command
 from runners.launch import prepare, works_here, works_on_this_machine
