@@ -45,7 +45,9 @@ def java_command(jars: Path, main: str, *flags: str, heap: str = "512m") -> list
         raise NoEngineError("Flink and Spark need Java 17: install it, or set JAVA_HOME")
     opens = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED]
     lean = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Xmx{heap}"]
-    return [found, *lean, *opens, *flags, "-cp", str(jars / "*"), main]
+    # `folder/*` would be read in the order of the file system, and the first class found is taken.
+    classes = ":".join(map(str, sorted(jars.glob("*.jar"))))
+    return [found, *lean, *opens, *flags, "-cp", classes, main]
 
 
 class JarsJobServer(job_server.JobServer):

@@ -31,6 +31,8 @@ LOCAL_FLAGS = (
     "-Dspark.ui.enabled=false",
 )
 """The driver is the job server: on this machine's loopback, without a page of its own."""
+LOG_FLAGS = ("-Dorg.apache.logging.log4j.level=INFO",)
+"""On which port the job server listens is told at this level; Log4j's default is ERROR."""
 
 
 class SparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
@@ -41,9 +43,9 @@ class SparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
         jars = jars_folder("spark")
         if spark.spark_job_server_jar or spark.spark_submit_uber_jar or jars is None:
             return super().default_job_server(options)
-        flags = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
+        local = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
         arguments = [f"--spark-master-url={spark.spark_master_url}"]
-        return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
+        return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, (*LOG_FLAGS, *local), arguments))
 
 
 def is_local(master: str) -> bool:
