@@ -15,7 +15,7 @@ from apache_beam.portability.api import beam_job_api_pb2_grpc
 from apache_beam.runners.portability import job_server
 
 from runners.engines import java
-from transforms.annotate.leash import hold_children
+from transforms.leash import hold_children
 
 OPENED = (
     *("java.io", "java.lang", "java.lang.invoke", "java.lang.reflect", "java.net", "java.nio"),

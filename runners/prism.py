@@ -19,7 +19,7 @@ from apache_beam.runners.portability import prism_runner
 from runners import workers
 from runners.engines import prism_binary
 from runners.loopback import LoopbackWorkers
-from transforms.annotate.leash import hold_children
+from transforms.leash import hold_children
 
 NAMES = frozenset({"prism", "prismrunner"})
 

@@ -44,8 +44,9 @@ class SparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
         if spark.spark_job_server_jar or spark.spark_submit_uber_jar or jars is None:
             return super().default_job_server(options)
         local = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
+        flags = (*LOG_FLAGS, *local)
         arguments = [f"--spark-master-url={spark.spark_master_url}"]
-        return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, (*LOG_FLAGS, *local), arguments))
+        return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
 
 
 def is_local(master: str) -> bool:

@@ -15,7 +15,7 @@ from apache_beam.utils.subprocess_server import pick_port
 
 from runners.engines import jars_folder
 from runners.job_server import java_command
-from transforms.annotate.leash import hold_children
+from transforms.leash import hold_children
 
 START_TIMEOUT_S = 90.0
 KEPT_MS = 4000

@@ -28,7 +28,8 @@ from vllm_rig import Rig, open_rig, scenes
 from schemas.description import Caption
 from schemas.rollout import ToolCall
 from schemas.task import TaskKind
-from transforms.annotate import leash, vllm_teacher
+from transforms import leash
+from transforms.annotate import vllm_teacher
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.replies import read_reply
 from transforms.annotate.reply_forms import reply_model

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from transforms.annotate.asking import TeacherUnavailable
-from transforms.annotate.leash import hold_children
 from transforms.annotate.teacher import Family, TeacherSettings
 from transforms.annotate.vllm_advice import advice, gpu_memory
+from transforms.leash import hold_children
 from transforms.processor import cpu_has_bf16
 
 WAITING = 32

@@ -12,7 +12,7 @@ import pytest
 
 PARENT = """
 import subprocess, sys, time
-from transforms.annotate import leash
+from transforms import leash
 leash.GRACE_S = 0.1
 before = subprocess.Popen(["sleep", "300"])
 leash.hold_children()
