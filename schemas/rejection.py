@@ -115,6 +115,36 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+FAILURES = frozenset(
+    {
+        *(Reason.UNREADABLE, Reason.DECODE_TIMEOUT, Reason.DECODER_CRASHED),
+        *(Reason.FEATURES_FAILED, Reason.CUT_FAILED, Reason.SPEECH_FAILED),
+        *(Reason.TEACHER_FAILED, Reason.NOT_EXAMINED, Reason.INTERNAL_ERROR),
+    }
+)
+"""Reasons that speak of machines, models that can't be had, and our own code. Where they are many,
+something else is wrong than the subjects."""
+
+OF_CONTENT = frozenset(
+    {
+        # What was given: a list may well name files that have gone.
+        *(Reason.NOT_FOUND, Reason.BAD_ROW, Reason.EMPTY_FILE, Reason.NOT_A_VIDEO),
+        *(Reason.NO_VIDEO_STREAM, Reason.DUPLICATE, Reason.EXCLUDED),
+        *(Reason.NO_DECODABLE_FRAME, Reason.TRUNCATED, Reason.DAMAGED),
+        *(Reason.TOO_SHORT, Reason.TOO_LONG),
+        # What it shows.
+        *(Reason.CONTAMINATED, Reason.NEAR_DUPLICATE, Reason.TOO_DARK, Reason.OVEREXPOSED),
+        *(Reason.FROZEN, Reason.TOO_STILL, Reason.TOO_FAST, Reason.BLURRED, Reason.BORDERS),
+        *(Reason.TEXT_OVERLAY, Reason.SILENT, Reason.TOO_QUIET, Reason.SHOT_TYPE),
+        # What can be made of it, and what the teacher said.
+        *(Reason.CANNOT_CONSTRUCT, Reason.NOTHING_TO_ASK, Reason.BAD_TASK, Reason.BAD_REPLY),
+        *(Reason.TEACHER_CANNOT_ANSWER, Reason.CHECK_FAILED, Reason.NO_ACCEPTED_ROLLOUT),
+        *(Reason.LICENSE, Reason.NOT_CHOSEN, Reason.IN_VALIDATION),
+    }
+)
+"""Reasons that speak of the subject: however many there are, the run goes on."""
+
+
 class Rejection(Record):
     """One subject left out at one stage."""
 
@@ -134,12 +164,16 @@ class Rejection(Record):
 class Rejected(Exception):  # noqa: N818 - an end, not an error
     """Raised by a leg's pure function to turn its subject down with a reason."""
 
-    def __init__(self, reason: Reason, detail: str = "", *, lasting: bool = True) -> None:
+    def __init__(
+        self, reason: Reason, detail: str = "", *, lasting: bool = True, passing: bool = False
+    ) -> None:
         """`lasting`: the same input will meet the same end, so the end may be remembered.
 
-        Time-outs and crashes are not lasting: the next run tries again.
+        Time-outs and crashes are not lasting: the next run tries again. `passing`: it may go right
+        in a moment, so the leg tries again in this run; what is passing is never lasting.
         """
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-        self.lasting = lasting
+        self.lasting = lasting and not passing
+        self.passing = passing

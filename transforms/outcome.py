@@ -36,6 +36,9 @@ class Outcome(Generic[Output]):
     outputs: Sequence[Output]
     rejections: Sequence[Rejection] = ()
     entered: int = 1
+    passing: bool = False
+    """Some was rejected for what may go right in a moment: the leg tries again before that counts.
+    """
 
 
 class Work(Protocol[Output]):

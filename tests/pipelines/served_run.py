@@ -60,6 +60,7 @@ def bike_in(said: Ask) -> str:
 
 def settings(server: ChatServer) -> tuple[str, ...]:
     teacher = {"kind": "openai", "model": MODEL, "url": server.url, "samples": 2, "tool_calls": 1}
+    teacher |= {"first_wait_s": 0.01, "longest_wait_s": 0.05}
     named = (f"teacher.{key}={one}" for key, one in teacher.items())
     return (*FAST, *(part for one in named for part in ("--set", one)))
 

@@ -16,7 +16,6 @@ from pipelines.cli import main
 from pipelines.folder import Folder
 from pipelines.records import records
 from schemas.case import Scene
-from transforms.annotate import openai_pool
 from transforms.publish.check import check_dataset
 
 SHORT = ("--set", "shots.max_clip_s=4", "--set", "describe.event_s=5")
@@ -114,7 +113,6 @@ def narrator(said: Ask) -> Answer:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(openai_pool, "FIRST_WAIT_S", 0.01)
     one = ChatServer(narrator).start()
     yield one
     one.stop()
@@ -125,6 +123,7 @@ def test_a_clip_without_words_goes_on_and_is_told_of(
 ) -> None:
     out = tmp_path / "out"
     teacher: dict[str, Any] = {"kind": "openai", "model": MODEL, "url": server.url, "samples": 2}
+    teacher |= {"first_wait_s": 0.01, "longest_wait_s": 0.05}
     settings = [part for key, one in teacher.items() for part in ("--set", f"teacher.{key}={one}")]
     assert run_here(bikes(), "--out", out, *FAST, *SHORT, *settings) == 0
     scenes = described(out)

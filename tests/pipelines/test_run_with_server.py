@@ -27,7 +27,6 @@ from pipeline_helpers import (
     sha256_of_files,
 )
 
-from transforms.annotate import openai_pool
 from transforms.publish.check import check_dataset
 
 QUESTION = "What is being ridden in this clip?"
@@ -56,8 +55,6 @@ Serve = Callable[..., ChatServer]
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(openai_pool, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(openai_pool, "LONGEST_WAIT_S", 0.05)
     started: list[ChatServer] = []
 
     def start(answer: Callable[[Ask], Answer]) -> ChatServer:
@@ -106,7 +103,8 @@ def answered(answer: str, reasoning: str) -> Answer:
 
 def settings(*servers: ChatServer, **fields: Any) -> list[str]:
     urls = json.dumps([server.url for server in servers])
-    teacher = {"kind": "openai", "model": MODEL, "url": urls, "samples": 2} | fields
+    teacher = {"kind": "openai", "model": MODEL, "url": urls, "samples": 2}
+    teacher |= {"first_wait_s": 0.01, "longest_wait_s": 0.05} | fields
     return [
         *FAST,
         *UNEXAMINED,

@@ -13,7 +13,6 @@ from chat_server import MODEL, Answer, Ask, ChatServer, completion, completion_o
 from pipeline_helpers import funnel, manifest, rejected_rows, samples, sha256_of_files
 from served_run import CAMERAS, RIDDEN, answer, run_served
 
-from transforms.annotate import openai_pool
 from transforms.publish.check import check_dataset
 
 SECOND = "second-model"
@@ -23,8 +22,6 @@ Serve = Callable[[Callable[[Ask], Answer]], ChatServer]
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(openai_pool, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(openai_pool, "LONGEST_WAIT_S", 0.05)
     started: list[ChatServer] = []
 
     def start(reply: Callable[[Ask], Answer]) -> ChatServer:
@@ -38,6 +35,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 def with_second(server: ChatServer, **verify: Any) -> list[str]:
     verifier = {"kind": "openai", "model": SECOND, "url": server.url, "retries": 1}
+    verifier |= {"first_wait_s": 0.01, "longest_wait_s": 0.05}
     # What hangs is given up soon.
     verifier["timeout_s"] = 1
     given = [f"verifier.{key}={one}" for key, one in verifier.items()]

@@ -32,7 +32,6 @@ from pipelines.cli import main
 from pipelines.records import records
 from pipelines.run import locked
 from schemas.case import Case
-from transforms.annotate import openai_pool
 from transforms.publish.check import check_dataset
 
 Capture = pytest.CaptureFixture[str]
@@ -315,7 +314,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ChatServe
     """A finished run of one clip, not to be changed, and the server that was asked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
-        patch.setattr(openai_pool, "FIRST_WAIT_S", 0.01)
         server = ChatServer(answer).start()
         out = tmp_path_factory.mktemp("examined") / "out"
         assert run_served(server, out) == 0

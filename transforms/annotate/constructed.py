@@ -111,6 +111,7 @@ class Constructor:
         cases: list[Case] = []
         reasons: list[str] = []
         failed = 0
+        passing = False
         look: list[Look] = []
         for family in weighted_order(self.settings.mix, "constructed", self.seed, scene.clip.id):
             if len(cases) + failed == self.settings.wanted:
@@ -124,10 +125,11 @@ class Constructor:
             except Rejected as rejected:
                 # Not the next family in its place: what is asked must not hang on a time-out.
                 failed += 1
+                passing = passing or rejected.passing
                 reasons.append(f"{family}: {rejected}")
         missing = self.subjects(scene)[len(cases) :]
         lost = rejections(Stage.CONSTRUCT, missing, Reason.CANNOT_CONSTRUCT, "; ".join(reasons))
-        return Outcome(cases, list(lost), self.settings.wanted)
+        return Outcome(cases, list(lost), self.settings.wanted, passing)
 
     def subjects(self, scene: Scene) -> list[Subject]:
         """One for each task that is wanted of a clip."""

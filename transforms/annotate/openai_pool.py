@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,19 +15,15 @@ from transforms.annotate.openai_messages import Refused
 from transforms.annotate.openai_server import Server, TryAgain, Unreachable
 from transforms.annotate.teacher import TeacherSettings
 
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 30.0
+FIRST_CHECKS = 5
+"""How often a server is looked at before the work: a wrong address is to be told soon."""
 
 
-def wait_s(error: BaseException | None, failures: int, longest_s: float) -> float:
-    """How long to wait after this many failures: what the server asks for, else twice as long.
-
-    With jitter: many workers that were turned away together should not come back together.
-    """
+def wait_s(error: BaseException | None, failures: int, settings: TeacherSettings) -> float:
+    """How long to wait after this many failures: what the server asks for, else by the policy."""
     if isinstance(error, TryAgain) and error.after_s >= 0:
-        return min(error.after_s, longest_s)
-    backed_off_s = min(FIRST_WAIT_S * 2.0 ** min(failures - 1, 30), LONGEST_WAIT_S)
-    return backed_off_s * random.uniform(1.0, 1.5)
+        return min(error.after_s, settings.timeout_s)
+    return settings.retry.wait_s(failures)
 
 
 @dataclass
@@ -96,7 +91,7 @@ class ServerPool:
                 return lane.server.complete(body)
             except TryAgain as error:
                 failures += 1
-                pause_s = wait_s(error, failures, self._settings.timeout_s)
+                pause_s = wait_s(error, failures, self._settings)
                 # This request stays away from this server for so long; it may go elsewhere at once.
                 rests[lane.server.url] = time.monotonic() + pause_s
                 self._note(lane, error, pause_s)
@@ -108,14 +103,12 @@ class ServerPool:
     # Checks ----------------------------------------------------------------------------------
 
     def _first_check(self, lane: _Lane) -> TryAgain | Refused | None:
-        longest_s = self._settings.timeout_s
-
         def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            return wait_s(error, state.attempt_number, longest_s)
+            return wait_s(error, state.attempt_number, self._settings)
 
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._settings.retries + 1),
+            stop=tenacity.stop_after_attempt(min(self._settings.retry.attempts, FIRST_CHECKS)),
             wait=wait,
             retry=tenacity.retry_if_exception_type(TryAgain),
             reraise=True,
@@ -148,7 +141,7 @@ class ServerPool:
     def _fail(self, lane: _Lane, error: Exception) -> None:
         lane.failures += 1
         lane.words = str(error)
-        pause_s = wait_s(error, lane.failures, self._settings.timeout_s)
+        pause_s = wait_s(error, lane.failures, self._settings)
         lane.paused_until_s = time.monotonic() + pause_s
         self._changed.notify_all()
 

@@ -19,6 +19,7 @@ from schemas.rollout import ToolCall
 from schemas.task import Task, TaskKind
 from schemas.view import WHOLE, View
 from transforms.outcome import is_fatal
+from transforms.retry import RetryPolicy
 
 
 class TeacherKind(StrEnum):
@@ -128,7 +129,18 @@ class TeacherSettings(BaseModel):
         0, ge=0, description="most requests started per minute, per server; 0 = no limit"
     )
     timeout_s: float = Field(300.0, gt=0.0, description="longest wait for a server's reply")
-    retries: int = Field(4, ge=0, description="tries after a request to a server failed")
+    retries: int = Field(
+        7,
+        ge=0,
+        description="tries after a request to a server failed; with the waits below, a server may "
+        "be away for a minute",
+    )
+    first_wait_s: float = Field(
+        0.5, ge=0.0, description="wait after the first failure; each further one doubles it"
+    )
+    longest_wait_s: float = Field(
+        30.0, ge=0.0, description="no wait is longer, unless the server asks for it"
+    )
     batch: int = Field(64, ge=1, description="clips or tasks given to a teacher at once")
     max_model_len: int = Field(0, ge=0, description="context length for vllm; 0 = the model's own")
     gpu_memory_share: float = Field(0.9, gt=0.0, le=1.0, description="share of GPU memory, vllm")
@@ -155,11 +167,20 @@ class TeacherSettings(BaseModel):
         """Base URLs of the servers, in the order given."""
         return ((self.url,) if self.url else ()) if isinstance(self.url, str) else self.url
 
+    @property
+    def retry(self) -> RetryPolicy:
+        """What is done about a server that can't answer now."""
+        return RetryPolicy(
+            attempts=self.retries + 1,
+            first_wait_s=self.first_wait_s,
+            longest_wait_s=self.longest_wait_s,
+        )
+
     def identity(self) -> dict[str, Any]:
         """What of the settings changes replies, and so belongs into the key of a stored reply."""
         speed_only = {"url", "api_key_env", "in_flight", "timeout_s", "retries", "batch"}
         speed_only |= {"gpu_memory_share", "samples", "requests_per_minute", "tensor_parallel"}
-        speed_only |= {"price_prompt", "price_completion"}
+        speed_only |= {"price_prompt", "price_completion", "first_wait_s", "longest_wait_s"}
         # The text of the prompts counts, not where it lies: it is part of Teacher.version().
         speed_only |= {"prompts"}
         return self.model_dump(mode="json", exclude=speed_only)

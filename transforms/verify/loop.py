@@ -24,6 +24,7 @@ from transforms.annotate.teacher import (
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, is_fatal, rejection
 from transforms.outcome import rejections as rejections_of
+from transforms.retry import is_passing
 from transforms.verify.checks import VerifySettings, critique, own_checks, verify
 from transforms.verify.decide import failure, is_missing_examination
 from transforms.verify.gold import Voter, gold_of, vote_weight
@@ -164,7 +165,7 @@ class Verifier:
             subjects = [(rollout.id, case.task.id) for rollout in answered.rollouts]
             detail = f"{type(error).__name__}: {error}"[:500]
             lost = list(rejections_of(Stage.VERIFY, subjects, Reason.INTERNAL_ERROR, detail))
-            return Outcome([case], lost, len(answered.rollouts))
+            return Outcome([case], lost, len(answered.rollouts), is_passing(error))
 
     def _verified(self, answered: Answered) -> Outcome[Case]:
         case = answered.case

@@ -335,6 +335,7 @@ class Cutter:
         ends = cut(footage.video, footage.decoded, clips, self.store, self.settings)
         cues = read_table(self.store, footage.subtitles)
         scenes, rejections = [], []
+        passing = any(isinstance(end, Rejected) and end.passing for end in ends.values())
         for clip in clips:
             end = ends[clip.id]
             if isinstance(end, Rejected):
@@ -349,4 +350,4 @@ class Cutter:
                         lines=cues.lines(clip, end.duration_s, self.subtitles.max_chars),
                     )
                 )
-        return Outcome(scenes, rejections, len(clips))
+        return Outcome(scenes, rejections, len(clips), passing)

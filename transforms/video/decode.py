@@ -243,7 +243,13 @@ class DecodePass:
                 write_fd = -1
                 widen_pipe(process.stdout)
                 reader.start()
-                yield from self._read_small(process)
+                try:
+                    yield from self._read_small(process)
+                except Rejected:
+                    # It ended in mid-word: its end says better why.
+                    process.wait()
+                    process.raise_if_killed()
+                    raise
                 code = process.wait()
                 reader.join()
                 process.raise_if_killed()

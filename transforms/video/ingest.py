@@ -13,6 +13,7 @@ from schemas.source import Source
 from schemas.video import Probe, Video
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
+from transforms.retry import is_passing
 from transforms.video import probe as probing
 
 
@@ -33,7 +34,8 @@ def ingest(source: Source, store: MemoStore) -> Video:
     except FileNotFoundError as error:
         raise Rejected(Reason.NOT_FOUND, "no such file") from error
     except OSError as error:
-        raise Rejected(Reason.UNREADABLE, error.strerror or str(error)) from error
+        said = error.strerror or str(error)
+        raise Rejected(Reason.UNREADABLE, said, passing=is_passing(error)) from error
     entry = store.entry("probe", probing.VERSION, sha256)
     stored = entry.get()
     if stored is None:

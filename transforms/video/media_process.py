@@ -23,6 +23,7 @@ from typing import IO, cast
 import imageio_ffmpeg
 
 from schemas.rejection import Reason, Rejected
+from transforms.retry import is_passing
 
 ALLOWED_PROTOCOLS = "file,pipe"
 """No http, no concat, no data, no crypto: nothing is fetched because of what a file says."""
@@ -35,6 +36,9 @@ ALLOWED_DEMUXERS = (
 
 MEMORY_LIMIT_BYTES = 8 << 30
 """Address space of one decoder or encoder; 8K frames with many threads fit."""
+
+FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM})
+"""Signals that no fault of its own sends to a process: the system was out of memory, say."""
 
 _MAX_LINE_BYTES = 1 << 16
 """A process that never ends its line must not fill our memory."""
@@ -173,7 +177,12 @@ class MediaProcess:
             )
         if code is not None and code < 0:
             name = signal.Signals(-code).name
-            raise Rejected(Reason.DECODER_CRASHED, f"{name}: {self.complaint}", lasting=False)
+            raise Rejected(
+                Reason.DECODER_CRASHED,
+                f"{name}: {self.complaint}",
+                lasting=False,
+                passing=-code in FROM_OUTSIDE,
+            )
 
     def _on_timeout(self) -> None:
         self.timed_out = True
@@ -224,7 +233,9 @@ def opened(path: str) -> Iterator[tuple[str, int]]:
     except FileNotFoundError as error:
         raise Rejected(Reason.NOT_FOUND, "the file has vanished", lasting=False) from error
     except OSError as error:
-        raise Rejected(Reason.UNREADABLE, error.strerror or "", lasting=False) from error
+        raise Rejected(
+            Reason.UNREADABLE, error.strerror or "", lasting=False, passing=is_passing(error)
+        ) from error
     try:
         yield f"file:/dev/fd/{descriptor}", descriptor
     finally:

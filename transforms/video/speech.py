@@ -45,7 +45,9 @@ def spoken_lines(scene: Scene, store: MemoStore, settings: SpeechSettings) -> tu
             said = whisper.listen(clip_sound(store.path(media.ref), media.duration_s))
         except Rejected as rejected:
             detail = f"{rejected.reason}: {rejected.detail}"
-            raise Rejected(Reason.SPEECH_FAILED, detail, lasting=False) from rejected
+            raise Rejected(
+                Reason.SPEECH_FAILED, detail, lasting=False, passing=rejected.passing
+            ) from rejected
         except (RuntimeError, ValueError) as error:
             detail = f"{type(error).__name__}: {error}"[:300]
             raise Rejected(Reason.SPEECH_FAILED, detail, lasting=False) from error

@@ -218,6 +218,8 @@ def _read(request: dict[str, Any], video: Video, entry: Entry) -> Any:
     try:
         reply = _ask_child(request, video)
     except Rejected as rejected:
+        if rejected.passing:
+            raise
         # The machine's fault or the file's: the next run may see.
         raise UnusableError(f"{rejected.reason}: {rejected.detail}") from rejected
     cues = tidy(reply.get("cues", []))

@@ -19,6 +19,7 @@ def settings_of(*servers: ChatServer, **fields: Any) -> TeacherSettings:
     given = {
         "kind": "openai", "model": MODEL, "url": [server.url for server in servers],
         "api_key_env": KEY_ENV, "frame_height_px": 64, "timeout_s": 20.0, "retries": 2,
+        "first_wait_s": 0.01, "longest_wait_s": 0.05,
     } | fields  # fmt: skip
     return TeacherSettings.model_validate(given)
 

@@ -16,7 +16,7 @@ from puppet_engine import Solving, Stage
 from shown_clips import Cut, cut_whole
 
 from schemas.case import Scene
-from transforms.annotate import openai_pool, vllm_loop, vllm_teacher
+from transforms.annotate import vllm_loop, vllm_teacher
 from transforms.annotate.teacher import Request
 from transforms.memo import MemoStore
 
@@ -72,8 +72,6 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Fraction], Cut]
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ChatServer]]:
     """Starts servers that answer by a function; they stop with the test. Waits are short."""
-    monkeypatch.setattr(openai_pool, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(openai_pool, "LONGEST_WAIT_S", 0.05)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv(KEY_ENV, KEY)
     started: list[ChatServer] = []

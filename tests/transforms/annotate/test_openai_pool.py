@@ -13,12 +13,11 @@ import pytest
 from asking_servers import KEY, ask, settings_of, solving, teacher_of
 from chat_server import Answer, Ask, ChatServer, completion, listing, solved
 
-from transforms.annotate import openai_pool
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.annotate.openai_pool import wait_s
 from transforms.annotate.openai_server import TryAgain
 from transforms.annotate.openai_teacher import OpenAITeacher
-from transforms.annotate.teacher import Reply
+from transforms.annotate.teacher import Reply, TeacherSettings
 from transforms.memo import MemoStore
 
 Serve = Callable[..., ChatServer]
@@ -181,12 +180,12 @@ def test_who_was_turned_away_goes_to_a_busy_server_before_the_same_again(
 
 
 def test_a_server_that_went_away_is_used_again_when_it_is_back(
-    clip_store: MemoStore, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    clip_store: MemoStore, serve: Serve
 ) -> None:
-    monkeypatch.setattr(openai_pool, "FIRST_WAIT_S", 0.1)
-    monkeypatch.setattr(openai_pool, "LONGEST_WAIT_S", 0.1)
     comes, stays = serve(slowly), serve(slowly)
-    teacher = teacher_of(clip_store, comes, stays, in_flight=2)
+    teacher = teacher_of(
+        clip_store, comes, stays, in_flight=2, first_wait_s=0.1, longest_wait_s=0.1
+    )
     assert_all_well(ask(teacher, solving(clip_store, *numbered(8, "a"))))
     comes.stop()
     before = len(comes.asks)
@@ -209,12 +208,12 @@ def test_a_server_that_went_away_is_used_again_when_it_is_back(
 
 
 def test_a_short_absence_of_the_only_server_costs_nothing(
-    clip_store: MemoStore, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    clip_store: MemoStore, serve: Serve
 ) -> None:
-    monkeypatch.setattr(openai_pool, "FIRST_WAIT_S", 0.2)
-    monkeypatch.setattr(openai_pool, "LONGEST_WAIT_S", 5.0)
     server = serve(slowly)
-    teacher = teacher_of(clip_store, server, in_flight=4, retries=4)
+    teacher = teacher_of(
+        clip_store, server, in_flight=4, retries=4, first_wait_s=0.2, longest_wait_s=5.0
+    )
     server.stop()
     threading.Timer(0.7, server.start).start()
     assert_all_well(ask(teacher, solving(clip_store, *numbered(12))))
@@ -278,14 +277,17 @@ def test_a_closed_teacher_lets_nobody_wait(clip_store: MemoStore, serve: Serve) 
 
 
 def test_waits_grow_to_a_limit_and_are_not_alike() -> None:
-    waits = [[wait_s(TimeoutError(), failures, 300.0) for _ in range(20)] for failures in range(12)]
+    settings = TeacherSettings()
+    waits = [
+        [wait_s(TimeoutError(), failures, settings) for _ in range(20)] for failures in range(12)
+    ]
     for failures, several in enumerate(waits[1:], 1):
         backed_off_s = min(0.5 * 2 ** (failures - 1), 30.0)
         assert all(backed_off_s <= one <= 1.5 * backed_off_s for one in several)
         assert len(set(several)) > 10
-    assert wait_s(TryAgain("later", 7.0), 1, 300.0) == 7.0
-    assert wait_s(TryAgain("tomorrow", 86_400.0), 1, 300.0) == 300.0
-    assert wait_s(TryAgain("now", 0.0), 5, 300.0) == 0.0
+    assert wait_s(TryAgain("later", 7.0), 1, settings) == 7.0
+    assert wait_s(TryAgain("tomorrow", 86_400.0), 1, settings) == 300.0
+    assert wait_s(TryAgain("now", 0.0), 5, settings) == 0.0
 
 
 def test_counts(clip_store: MemoStore, serve: Serve) -> None:
