@@ -15,9 +15,11 @@ from transforms.annotate.constructed import ConstructedSettings
 from transforms.annotate.describe import DescribeSettings
 from transforms.annotate.tasks import TaskSettings
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
+from transforms.failure_limit import RunSettings
 from transforms.features.embed import FeatureSettings
 from transforms.features.select import SelectSettings
 from transforms.publish.routing import PublishSettings
+from transforms.retry import RetrySettings
 from transforms.verify.checks import VerifySettings
 from transforms.verify.conditions import no_tools
 from transforms.video.analyse import InputSettings
@@ -55,6 +57,8 @@ class Config(BaseModel):
         "itself.",
     )
     publish: PublishSettings = Field(default_factory=PublishSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    run: RunSettings = Field(default_factory=RunSettings)
 
     @property
     def examiner(self) -> TeacherSettings | None:

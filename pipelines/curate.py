@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from transforms.annotate.propose import Proposer, TaskMaker
 from transforms.features.borders import EmbedBorders
 from transforms.features.stage import QualityGate, RejectNearDuplicates
 from transforms.legs import OUT, REJECTED
+from transforms.outcome import Outcome
 from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
@@ -59,15 +60,11 @@ class Curate(Way):
         self._tallies.append(refused | "RefusedTally" >> beam.Map(one_of, str(Stage.INGEST)))
         sources = root | "Sources" >> beam.Create(self._sources)
         found = self._leg(sources, Stage.INGEST, Ingester(store), _source_subject)
-        kept = (
-            found
-            | "BySha" >> beam.GroupBy(lambda video: video.id)
-            | "KeepOne"
-            >> beam.ParDo(KeepOne(self._plan.exclusion)).with_outputs(REJECTED, main=OUT)
-        )
-        self._rejected_between(Stage.INGEST, kept[REJECTED])
-        self._count_out(Stage.INGEST, kept[OUT])
-        return kept[OUT] | "Spread1" >> beam.Reshuffle()
+        same = found | "BySha" >> beam.GroupBy(lambda video: video.id)
+        keep_one = KeepOne(self._plan.exclusion)
+        kept = self._between(same, Stage.INGEST, keep_one, same_bytes, "KeepOne")
+        self._count_out(Stage.INGEST, kept)
+        return kept | "Spread1" >> beam.Reshuffle()
 
     def _film(self, videos: Any) -> Any:
         config, store = self._plan.config, self._plan.store
@@ -81,7 +78,9 @@ class Curate(Way):
         )
         footage = self._leg(videos, Stage.DECODE, analyser, _video_subject)
         if config.shots.join is Join.FEATURES:
-            seen = footage | "Borders" >> EmbedBorders(config.features, config.shots, store)
+            seen = footage | "Borders" >> EmbedBorders(
+                config.features, config.shots, store, self._care(Stage.DECODE)
+            )
             self._rejected_between(Stage.DECODE, seen[REJECTED])
             footage = seen[OUT]
         self._count_out(Stage.DECODE, footage)
@@ -95,7 +94,7 @@ class Curate(Way):
         chosen = self._leg(planned, Stage.SELECT, QualityGate(config.select), _planned_subject)
         if config.features.enabled:
             unique = chosen | "NearDuplicates" >> RejectNearDuplicates(
-                config.features, config.select, store
+                config.features, config.select, store, self._care(Stage.SELECT)
             )
             self._rejected_between(Stage.SELECT, unique[REJECTED])
             chosen = unique[OUT]
@@ -107,13 +106,8 @@ class Curate(Way):
         )
         cutter = Cutter(config.cut, store, config.subtitles)
         cut = self._leg(grouped, Stage.CUT, cutter, _planned_subjects)
-        distinct = (
-            cut
-            | "ByBytes" >> beam.GroupBy(lambda scene: scene.media.sha256)
-            | "OfOneVideo" >> beam.ParDo(_OfOneVideo()).with_outputs(REJECTED, main=OUT)
-        )
-        self._rejected_between(Stage.CUT, distinct[REJECTED])
-        scenes = distinct[OUT]
+        alike = cut | "ByBytes" >> beam.GroupBy(lambda scene: scene.media.sha256)
+        scenes = self._between(alike, Stage.CUT, _of_one_video, _alike_scenes, "OfOneVideo")
         self._count_out(Stage.CUT, scenes)
         folder = self._plan.records_folder
         footage | "KeepVideos" >> KeepRecords(folder, "video", _footage_record)
@@ -191,28 +185,32 @@ class Curate(Way):
         return cases
 
 
-class KeepOne(beam.DoFn):
+@dataclass(frozen=True)
+class KeepOne:
     """Of inputs with the same bytes one, or none if one of them is excluded."""
 
-    def __init__(self, exclusion: Exclusion) -> None:
-        self._exclusion = exclusion
+    exclusion: Exclusion
 
-    def process(self, element: tuple[str, Iterable[Video]]) -> Iterator[Any]:
+    def __call__(self, element: tuple[str, Iterable[Video]]) -> Outcome[Video]:
         videos = list(element[1])
-        rejections = self._exclusion.left_out(videos)
-        if not rejections:
-            video, rejections = keep_one(videos)
-            yield video
-        for rejection in rejections:
-            yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+        if excluded := self.exclusion.left_out(videos):
+            return Outcome([], excluded, len(videos))
+        video, rejections = keep_one(videos)
+        return Outcome([video], rejections, len(videos))
 
 
-class _OfOneVideo(beam.DoFn):
-    def process(self, element: tuple[str, Iterable[Scene]]) -> Iterator[Any]:
-        kept, rejections = of_one_video(element[1])
-        yield from kept
-        for rejection in rejections:
-            yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+def same_bytes(element: tuple[str, Iterable[Video]]) -> list[tuple[str, str]]:
+    """What a group of inputs with the same bytes stands for."""
+    return [(video.source.uri, "") for video in element[1]]
+
+
+def _of_one_video(element: tuple[str, Iterable[Scene]]) -> Outcome[Scene]:
+    scenes = list(element[1])
+    return Outcome(*of_one_video(scenes), len(scenes))
+
+
+def _alike_scenes(element: tuple[str, Iterable[Scene]]) -> list[tuple[str, str]]:
+    return _scene_subjects(element[1])
 
 
 def _in_order(_: str, clips: Iterable[Any]) -> list[Any]:

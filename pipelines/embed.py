@@ -12,20 +12,21 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.config import Config, ConfigError
-from pipelines.curate import KeepOne
+from pipelines.curate import KeepOne, same_bytes
 from pipelines.look_at_inputs import check_inputs
 from pipelines.run import Prepare, locked
 from schemas.base import canonical_json
 from schemas.case import Footage
-from schemas.rejection import Reason, Rejection, Stage
+from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from schemas.video import Video
 from transforms.features.embed import FeatureSettings, identity
-from transforms.features.embedding import FAILED, EmbedPictures
+from transforms.features.embedding import EmbedPictures, reading_pictures
 from transforms.features.pictures import VERSION, Wanted, frame_vectors, picture_times, sample_times
 from transforms.features.reference import FEATURES_FILE, ReferenceVideo, write_reference
-from transforms.legs import OUT, REJECTED, Leg
+from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
+from transforms.outcome import Outcome
 from transforms.progress import NOWHERE
 from transforms.publish.files import write_text
 from transforms.video.analyse import Analyser
@@ -93,7 +94,7 @@ class _Embed(beam.PTransform):
         kept = (
             ingested[OUT]
             | "BySha" >> beam.GroupBy(lambda video: video.id)
-            | "KeepOne" >> beam.ParDo(KeepOne(Exclusion())).with_outputs(REJECTED, main=OUT)
+            | "KeepOne" >> Leg(Stage.INGEST, KeepOne(Exclusion()), same_bytes, NOWHERE)
         )
         analyser = Analyser(config.input, config.shots.score_family, config.features.fps, store)
         decoded = (
@@ -101,15 +102,16 @@ class _Embed(beam.PTransform):
             | "Spread" >> beam.Reshuffle()
             | "Decode" >> Leg(Stage.DECODE, analyser, _video_subject, NOWHERE)
         )
-        wanted = decoded[OUT] | "Wanted" >> beam.ParDo(
-            _WantVideo(config.features, store)
-        ).with_outputs(REJECTED, main=OUT)
-        embedded = wanted[OUT] | "Embed" >> EmbedPictures(config.features, store)
+        want = _WantVideo(config.features, store)
+        wanted = decoded[OUT] | "Wanted" >> Leg(Stage.SELECT, want, _footage_subject, NOWHERE)
+        embedded = wanted[OUT] | "Embed" >> EmbedPictures(
+            config.features, store, Stage.SELECT, _footage_subject, Care()
+        )
         rejected = (
             ingested[REJECTED],
             decoded[REJECTED],
             wanted[REJECTED],
-            embedded[FAILED] | "NotEmbedded" >> beam.MapTuple(_rejection),
+            embedded[REJECTED],
         ) | "Rejected" >> beam.Flatten()
         return (
             root
@@ -124,24 +126,20 @@ class _Embed(beam.PTransform):
         )
 
 
-class _WantVideo(beam.DoFn):
+@dataclass(frozen=True)
+class _WantVideo:
     """All sampled frames of a video, as pictures to embed."""
 
-    def __init__(self, settings: FeatureSettings, store: MemoStore) -> None:
-        self._settings = settings
-        self._store = store
+    settings: FeatureSettings
+    store: MemoStore
 
-    def process(self, footage: Footage) -> Iterator[Any]:
+    def __call__(self, footage: Footage) -> Outcome[Wanted[Footage]]:
         samples_ref = footage.decoded.samples_ref
-        made_of = [samples_ref, "all", identity(self._settings)]
-        try:
-            times = sample_times(self._store.path(samples_ref), -math.inf, math.inf)
-        except (OSError, ValueError) as error:
-            rejection = _rejection(footage, f"{type(error).__name__}: {error}"[:300])
-            yield beam.pvalue.TaggedOutput(REJECTED, rejection)
-            return
-        entry = self._store.entry("features", VERSION, *made_of)
-        yield Wanted(footage, samples_ref, times, entry)
+        made_of = [samples_ref, "all", identity(self.settings)]
+        with reading_pictures():
+            times = sample_times(self.store.path(samples_ref), -math.inf, math.inf)
+        entry = self.store.entry("features", VERSION, *made_of)
+        return Outcome([Wanted(footage, samples_ref, times, entry)])
 
 
 def _source_subject(source: Source) -> list[tuple[str, str]]:
@@ -152,14 +150,8 @@ def _video_subject(video: Video) -> list[tuple[str, str]]:
     return [(video.id, video.source.uri)]
 
 
-def _rejection(footage: Footage, detail: str) -> Rejection:
-    return Rejection(
-        stage=Stage.SELECT,
-        reason=Reason.FEATURES_FAILED,
-        subject=footage.video.id,
-        parent=footage.video.source.uri,
-        detail=detail,
-    )
+def _footage_subject(footage: Footage) -> list[tuple[str, str]]:
+    return _video_subject(footage.video)
 
 
 def _row(footage: Footage, vectors_ref: str) -> list[str]:

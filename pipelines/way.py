@@ -5,6 +5,7 @@ What runs, in what order; no algorithm.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from transforms.annotate.asker import Asker
 from transforms.annotate.describe import Faults, faults_together
 from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.teacher import TeacherSettings
-from transforms.legs import OUT, REJECTED, TALLY, Leg
+from transforms.failure_limit import FailureLimit
+from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
-from transforms.progress import ProgressLog
+from transforms.progress import NOWHERE, ProgressLog
 from transforms.publish.card import card_entry
 from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
 from transforms.publish.index import index_entry
@@ -53,6 +55,9 @@ class Way(beam.PTransform):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self._plan = plan
+        run = plan.config.run
+        # Not seeded: it names no data, only which counts are of this run.
+        self._limit = FailureLimit(run.max_failed_share, run.min_failed, uuid.uuid4().hex)
         self._tallies: list[beam.PCollection] = []
         self._outs: list[beam.PCollection] = []
         self._rejections: list[beam.PCollection] = []
@@ -80,7 +85,7 @@ class Way(beam.PTransform):
         teacher = StoredTeacher(settings, plan.store, plan.config.shots, plan.progress)
         label = name or str(stage).capitalize()
         done = elements | label >> AskTeacher(
-            stage, asker, subjects, teacher, share=plan.share_models
+            stage, asker, subjects, teacher, share=plan.share_models, care=self._care(stage)
         )
         if tallied:
             self._tallies.append(done[TALLY])
@@ -91,9 +96,20 @@ class Way(beam.PTransform):
     def _leg(self, elements: Any, stage: Stage, work: Any, subjects: Any, name: str = "") -> Any:
         """Apply a leg and take note of its tally and its rejections."""
         label = name or str(stage).capitalize()
-        done = elements | label >> Leg(stage, work, subjects, self._plan.progress)
+        done = elements | label >> Leg(
+            stage, work, subjects, self._plan.progress, self._care(stage)
+        )
         self._tallies.append(done[TALLY])
         self._rejections.append(done[REJECTED])
+        return done[OUT]
+
+    def _care(self, stage: Stage) -> Care:
+        return Care(self._plan.config.retry.of(stage), self._limit)
+
+    def _between(self, elements: Any, stage: Stage, work: Any, subjects: Any, name: str) -> Any:
+        """Apply a step that compares elements after the stage's leg, which has counted them."""
+        done = elements | name >> Leg(stage, work, subjects, NOWHERE, self._care(stage))
+        self._rejected_between(stage, done[REJECTED])
         return done[OUT]
 
     def _rejected_between(self, stage: Stage, rejected: Any) -> None:

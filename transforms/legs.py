@@ -2,21 +2,25 @@
 
 The work itself is a plain callable without Beam. What goes wrong with one element costs only that
 element: the callable returns or raises a rejection, and any other exception becomes the rejection
-`internal_error`, with a traceback in the log. Only what would hit every element alike (a full
-disk, a read-only store) stops the run.
+`internal_error`, with a traceback in the log. What may go right in a moment is tried again first.
+Only what would hit every element alike (a full disk, a read-only store, failures without end) stops
+the run.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
 from schemas.rejection import Reason, Rejected, Stage
+from transforms.failure_limit import NO_LIMIT, FailureLimit
 from transforms.outcome import Outcome, Subject, Work, is_fatal, rejections
 from transforms.progress import ProgressLog
+from transforms.retry import RetryPolicy, tried
 
 LOG = logging.getLogger(__name__)
 
@@ -25,10 +29,19 @@ TALLY = "tally"
 OUT = "out"
 
 
+@dataclass(frozen=True)
+class Care:
+    """What a leg does about failures: how often it tries, and when it stops the run."""
+
+    retry: RetryPolicy = RetryPolicy()
+    limit: FailureLimit = NO_LIMIT
+
+
 class Leg(beam.PTransform):
     """Applies `work` to each element; three outputs: OUT, REJECTED and TALLY.
 
-    `subjects` names what an element stands for, should the work fail as a whole.
+    `subjects` names what an element stands for, should the work fail as a whole. A step between two
+    legs is one, too, with nowhere for its progress and without use for its tally.
     """
 
     def __init__(
@@ -37,9 +50,10 @@ class Leg(beam.PTransform):
         work: Work[Any],
         subjects: Callable[[Any], Sequence[Subject]],
         progress: ProgressLog,
+        care: Care = Care(),
     ) -> None:
         super().__init__()
-        self._do = _LegFn(stage, work, subjects, progress)
+        self._do = _LegFn(stage, work, subjects, progress, care)
 
     def expand(self, elements: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
         return elements | beam.ParDo(self._do).with_outputs(REJECTED, TALLY, main=OUT)
@@ -52,16 +66,21 @@ class _LegFn(beam.DoFn):
         work: Work[Any],
         subjects: Callable[[Any], Sequence[Subject]],
         progress: ProgressLog,
+        care: Care,
     ) -> None:
         self._stage = stage
         self._work = work
         self._subjects = subjects
         self._progress = progress
+        self._care = care
 
     def process(self, element: Any) -> Iterator[Any]:
         outcome = self._outcome(element)
         rejected = len(outcome.rejections)
         self._progress.add(self._stage, entered=outcome.entered, rejected=rejected)
+        # A step between legs counts for itself: what it gets has been counted before.
+        leg = getattr(self._work, "__name__", type(self._work).__name__)
+        self._care.limit.note(self._stage, leg, outcome.entered, outcome.rejections)
         yield from outcome.outputs
         for rejection in outcome.rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
@@ -69,16 +88,25 @@ class _LegFn(beam.DoFn):
 
     def _outcome(self, element: Any) -> Outcome[Any]:
         try:
-            return self._work(element)
+            return tried(lambda: self._work(element), self._care.retry, self._say(element))
         except Rejected as rejected:
             return self._all_rejected(element, rejected.reason, rejected.detail)
         except Exception as error:
             if is_fatal(error):
                 raise
-            subjects = ", ".join(subject for subject, _ in self._subjects(element))
-            LOG.exception("%s failed on %s", self._stage, subjects)
+            LOG.exception("%s failed on %s", self._stage, self._name(element))
             detail = f"{type(error).__name__}: {error}"[:500]
             return self._all_rejected(element, Reason.INTERNAL_ERROR, detail)
+
+    def _say(self, element: Any) -> Callable[[int], None]:
+        def say(attempt: int) -> None:
+            named = self._stage, self._name(element)
+            LOG.warning("%s failed on %s in try %d; it is tried again", *named, attempt)
+
+        return say
+
+    def _name(self, element: Any) -> str:
+        return ", ".join(subject for subject, _ in self._subjects(element))
 
     def _all_rejected(self, element: Any, reason: Reason, detail: str) -> Outcome[Any]:
         subjects = self._subjects(element)

@@ -21,7 +21,7 @@ from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
 from transforms.annotate.teacher import Reply, Request, TeacherSettings
 from transforms.annotate.teachers import ask_stored
-from transforms.legs import OUT, REJECTED, TALLY, Leg
+from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, StopRunError, Subject, is_fatal
 from transforms.progress import ProgressLog
@@ -125,8 +125,10 @@ class AskTeacher(beam.PTransform):
         teacher: StoredTeacher,
         *,
         share: bool,
+        care: Care = Care(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__()
+        self._care = care
         self._stage = stage
         self._asker = asker
         self._subjects = subjects
@@ -145,6 +147,7 @@ class AskTeacher(beam.PTransform):
             _Read(self._asker),
             lambda one: subjects(one.subject),
             teacher.progress,
+            self._care,
         )
         usage = answered | "Usage" >> beam.Map(_usage, str(self._stage))
         return {OUT: done[OUT], REJECTED: done[REJECTED], TALLY: done[TALLY], USAGE: usage}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import apache_beam as beam
 
 from schemas.case import Footage
-from schemas.rejection import Reason, Rejection, Stage
+from schemas.rejection import Stage
 from transforms.features.embed import FeatureSettings, identity
-from transforms.features.embedding import FAILED, EmbedPictures
+from transforms.features.embedding import EmbedPictures, reading_pictures
 from transforms.features.pictures import VERSION, Wanted
-from transforms.legs import OUT, REJECTED
+from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
+from transforms.outcome import Outcome, Subject
+from transforms.progress import NOWHERE
 from transforms.video.joining import sides_of_borders, times_to_embed
 from transforms.video.measures import read_rows
 from transforms.video.samples import read_samples
@@ -23,21 +25,30 @@ from transforms.video.shots import ShotSettings, find_borders
 class EmbedBorders(beam.PTransform):
     """Footage -> the same with the embeddings around its cuts; outputs OUT and REJECTED."""
 
-    def __init__(self, features: FeatureSettings, shots: ShotSettings, store: MemoStore) -> None:
+    def __init__(
+        self,
+        features: FeatureSettings,
+        shots: ShotSettings,
+        store: MemoStore,
+        care: Care = Care(),  # noqa: B008 - it is frozen
+    ) -> None:
         super().__init__()
+        self._care = care
         self._features = features
         self._shots = shots
         self._store = store
 
     def expand(self, footage: beam.PCollection) -> dict[str, beam.PCollection]:
-        wanted = footage | "Wanted" >> beam.ParDo(
-            _WantBorders(self._features, self._shots, self._store)
-        ).with_outputs(REJECTED, main=OUT)
-        embedded = wanted[OUT] | "Embed" >> EmbedPictures(self._features, self._store)
-        failed = embedded[FAILED] | "NotEmbedded" >> beam.MapTuple(_rejection)
+        # A video that was decoded and goes no further: it is counted where videos are.
+        stage, care = Stage.DECODE, self._care
+        work = _WantBorders(self._features, self._shots, self._store)
+        wanted = footage | "Wanted" >> Leg(stage, work, _subjects, NOWHERE, care)
+        embedded = wanted[OUT] | "Embed" >> EmbedPictures(
+            self._features, self._store, stage, _subjects, care
+        )
         return {
             OUT: embedded[OUT] | "Known" >> beam.MapTuple(_with_borders),
-            REJECTED: (wanted[REJECTED], failed) | "Failed" >> beam.Flatten(),
+            REJECTED: (wanted[REJECTED], embedded[REJECTED]) | "Failed" >> beam.Flatten(),
         }
 
 
@@ -57,30 +68,20 @@ def want_borders(
     return Wanted(footage, decoded.samples_ref, times, entry)
 
 
-class _WantBorders(beam.DoFn):
-    def __init__(self, features: FeatureSettings, shots: ShotSettings, store: MemoStore) -> None:
-        self._features = features
-        self._shots = shots
-        self._store = store
+@dataclass(frozen=True)
+class _WantBorders:
+    features: FeatureSettings
+    shots: ShotSettings
+    store: MemoStore
 
-    def process(self, footage: Footage) -> Iterator[Any]:
-        try:
-            yield want_borders(footage, self._store, self._features, self._shots)
-        except (OSError, ValueError) as error:
-            detail = f"{type(error).__name__}: {error}"[:300]
-            yield beam.pvalue.TaggedOutput(REJECTED, _rejection(footage, detail))
+    def __call__(self, footage: Footage) -> Outcome[Wanted[Footage]]:
+        with reading_pictures():
+            return Outcome([want_borders(footage, self.store, self.features, self.shots)])
 
 
 def _with_borders(footage: Footage, vectors_ref: str) -> Footage:
     return footage.model_copy(update={"borders_ref": vectors_ref})
 
 
-def _rejection(footage: Footage, detail: str) -> Rejection:
-    # A video that was decoded and goes no further: it is counted where videos are.
-    return Rejection(
-        stage=Stage.DECODE,
-        reason=Reason.FEATURES_FAILED,
-        subject=footage.video.id,
-        parent=footage.video.source.uri,
-        detail=detail,
-    )
+def _subjects(footage: Footage) -> Sequence[Subject]:
+    return [(footage.video.id, footage.video.source.uri)]

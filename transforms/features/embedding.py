@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
+from schemas.rejection import Reason, Rejected, Stage
 from transforms.features.embed import FeatureSettings
 from transforms.features.pictures import VECTORS_FILE, Embedded, Wanted, store_vectors
-from transforms.legs import OUT
+from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
+from transforms.outcome import Outcome, Subject, is_fatal
+from transforms.progress import NOWHERE
+from transforms.retry import is_passing
 
 MISSING = "missing"
-FAILED = "failed"
+
+
+@contextmanager
+def reading_pictures() -> Iterator[None]:
+    """What can't be read is Rejected(features_failed); a full disk and the like stay as they are.
+
+    Not lasting: the next run reads again.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if is_fatal(error):
+            raise
+        detail = f"{type(error).__name__}: {error}"[:300]
+        raise Rejected(
+            Reason.FEATURES_FAILED, detail, lasting=False, passing=is_passing(error)
+        ) from error
 
 
 class EmbedPictures(beam.PTransform):
-    """Wanted -> its subject and the reference of its stored vectors.
+    """Wanted -> its subject and the reference of its stored vectors; outputs OUT and REJECTED.
 
-    Two outputs: OUT, and FAILED: the subject and what went wrong, in words.
+    `subjects` names what the subject of a `Wanted` stands for.
     """
 
-    def __init__(self, features: FeatureSettings, store: MemoStore) -> None:
+    def __init__(
+        self,
+        features: FeatureSettings,
+        store: MemoStore,
+        stage: Stage,
+        subjects: Callable[[Any], Sequence[Subject]],
+        care: Care,
+    ) -> None:
         super().__init__()
         self._features = features
         self._store = store
+        self._stage = stage
+        self._subjects = subjects
+        self._care = care
 
     def expand(self, wanted: beam.PCollection) -> dict[str, beam.PCollection]:
         # These import torch, which takes seconds: only a run with features pays for it.
@@ -33,30 +65,48 @@ class EmbedPictures(beam.PTransform):
 
         from transforms.features.handler import PictureEmbedder
 
-        looked_up = wanted | "LookUp" >> beam.ParDo(_LookUp()).with_outputs(MISSING, main=OUT)
+        subjects = self._subjects
+        looked_up = wanted | "LookUp" >> Leg(
+            self._stage, _look_up, lambda one: subjects(one.subject), NOWHERE, self._care
+        )
+        known = looked_up[OUT] | "Known" >> beam.ParDo(_Apart()).with_outputs(MISSING, main=OUT)
         stored = (
-            looked_up[MISSING]
+            known[MISSING]
             | "Spread" >> beam.Reshuffle()
             | "Model" >> RunInference(PictureEmbedder(self._features, self._store))
-            | "Store" >> beam.ParDo(_Store()).with_outputs(FAILED, main=OUT)
+            | "Store"
+            >> Leg(
+                self._stage, _store, lambda one: subjects(one.wanted.subject), NOWHERE, self._care
+            )
         )
-        found = (looked_up[OUT], stored[OUT]) | "Found" >> beam.Flatten()
-        return {OUT: found, FAILED: stored[FAILED]}
+        return {
+            OUT: (known[OUT], stored[OUT]) | "Found" >> beam.Flatten(),
+            REJECTED: (looked_up[REJECTED], stored[REJECTED]) | "Failed" >> beam.Flatten(),
+        }
 
 
-class _LookUp(beam.DoFn):
-    def process(self, wanted: Wanted[Any]) -> Iterator[Any]:
-        if wanted.entry.get() is None:
-            yield beam.pvalue.TaggedOutput(MISSING, wanted)
-        else:
+@dataclass(frozen=True)
+class _Looked:
+    wanted: Wanted[Any]
+    is_stored: bool
+
+
+def _look_up(wanted: Wanted[Any]) -> Outcome[_Looked]:
+    return Outcome([_Looked(wanted, wanted.entry.get() is not None)])
+
+
+class _Apart(beam.DoFn):
+    def process(self, looked: _Looked) -> Iterator[Any]:
+        wanted = looked.wanted
+        if looked.is_stored:
             yield wanted.subject, wanted.entry.ref(VECTORS_FILE)
+        else:
+            yield beam.pvalue.TaggedOutput(MISSING, wanted)
 
 
-class _Store(beam.DoFn):
-    def process(self, embedded: Embedded[Any]) -> Iterator[Any]:
-        wanted = embedded.wanted
-        if embedded.error:
-            yield beam.pvalue.TaggedOutput(FAILED, (wanted.subject, embedded.error))
-            return
-        store_vectors(wanted.entry, wanted.times_s, embedded.vectors)
-        yield wanted.subject, wanted.entry.ref(VECTORS_FILE)
+def _store(embedded: Embedded[Any]) -> Outcome[tuple[Any, str]]:
+    wanted = embedded.wanted
+    if embedded.error:
+        raise Rejected(Reason.FEATURES_FAILED, embedded.error, lasting=False)
+    store_vectors(wanted.entry, wanted.times_s, embedded.vectors)
+    return Outcome([(wanted.subject, wanted.entry.ref(VECTORS_FILE))])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,9 @@ import apache_beam as beam
 import numpy as np
 
 from schemas.case import PlannedClip
-from schemas.rejection import Reason, Rejection, Stage
+from schemas.rejection import Reason, Rejected, Rejection, Stage
 from transforms.features.embed import FeatureSettings, Vectors, identity
-from transforms.features.embedding import FAILED, EmbedPictures
+from transforms.features.embedding import EmbedPictures, reading_pictures
 from transforms.features.pictures import (
     VERSION,
     Wanted,
@@ -28,9 +28,10 @@ from transforms.features.select import (
     decide,
     find_duplicates,
 )
-from transforms.legs import OUT, REJECTED
+from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
-from transforms.outcome import Outcome
+from transforms.outcome import Outcome, Subject
+from transforms.progress import NOWHERE
 
 
 @dataclass(frozen=True)
@@ -48,25 +49,32 @@ class RejectNearDuplicates(beam.PTransform):
     """PlannedClip -> those that are alike to no reference video and to none kept before; outputs
     OUT and REJECTED."""
 
-    def __init__(self, features: FeatureSettings, select: SelectSettings, store: MemoStore) -> None:
+    def __init__(
+        self,
+        features: FeatureSettings,
+        select: SelectSettings,
+        store: MemoStore,
+        care: Care = Care(),  # noqa: B008 - it is frozen
+    ) -> None:
         super().__init__()
+        self._care = care
         self._features = features
         self._select = select
         self._store = store
 
     def expand(self, planned: beam.PCollection) -> dict[str, beam.PCollection]:
-        wanted = planned | "Wanted" >> beam.ParDo(
-            _WantClip(self._features, self._store)
-        ).with_outputs(REJECTED, main=OUT)
-        embedded = wanted[OUT] | "Embed" >> EmbedPictures(self._features, self._store)
-        clean = embedded[OUT] | "Foreign" >> beam.ParDo(
-            _OnlyClean(self._features, self._select, self._store)
-        ).with_outputs(REJECTED, main=OUT)
-        failed = (
-            wanted[REJECTED],
-            embedded[FAILED] | "NotEmbedded" >> beam.MapTuple(_rejection),
-            clean[REJECTED],
-        ) | "Failed" >> beam.Flatten()
+        stage, care = Stage.SELECT, self._care
+        want = _WantClip(self._features, self._store)
+        wanted = planned | "Wanted" >> Leg(stage, want, _subjects, NOWHERE, care)
+        embedded = wanted[OUT] | "Embed" >> EmbedPictures(
+            self._features, self._store, stage, _subjects, care
+        )
+        only_clean = _OnlyClean(self._features, self._select, self._store)
+        clean = embedded[OUT] | "Foreign" >> Leg(
+            stage, only_clean, lambda one: _subjects(one[0]), NOWHERE, care
+        )
+        rejected = wanted[REJECTED], embedded[REJECTED], clean[REJECTED]
+        failed = rejected | "Failed" >> beam.Flatten()
         duplicates = (
             clean[OUT]
             | "Candidates" >> beam.MapTuple(_candidate)
@@ -97,44 +105,42 @@ def want_clip(
     return Wanted(planned, samples_ref, times, entry)
 
 
-class _WantClip(beam.DoFn):
-    def __init__(self, settings: FeatureSettings, store: MemoStore) -> None:
-        self._settings = settings
-        self._store = store
+@dataclass(frozen=True)
+class _WantClip:
+    settings: FeatureSettings
+    store: MemoStore
 
-    def process(self, planned: PlannedClip) -> Iterator[Any]:
-        try:
-            yield want_clip(planned, self._store, self._settings)
-        except (OSError, ValueError) as error:
-            detail = f"{type(error).__name__}: {error}"[:300]
-            yield beam.pvalue.TaggedOutput(REJECTED, _rejection(planned, detail))
+    def __call__(self, planned: PlannedClip) -> Outcome[Wanted[PlannedClip]]:
+        with reading_pictures():
+            return Outcome([want_clip(planned, self.store, self.settings)])
 
 
-class _OnlyClean(beam.DoFn):
-    """Lets those clips pass that are of no reference video."""
+@dataclass(frozen=True)
+class _OnlyClean:
+    """Lets those clips pass that are of no reference video, and whose vectors can be read."""
 
-    def __init__(self, features: FeatureSettings, select: SelectSettings, store: MemoStore) -> None:
-        self._features = features
-        self._select = select
-        self._store = store
+    features: FeatureSettings
+    select: SelectSettings
+    store: MemoStore
 
-    def process(self, embedded: tuple[PlannedClip, str]) -> Iterator[Any]:
-        planned, vectors_ref = embedded
-        for file in self._select.reference:
-            reference = read_reference(file, self._features)
-            frames = frame_vectors(self._store.path(vectors_ref))
-            match = reference.find(frames, self._select.contamination_cosine)
+    def __call__(self, embedded: tuple[PlannedClip, str]) -> Outcome[tuple[PlannedClip, str]]:
+        frames = self._read(embedded[1])
+        for file in self.select.reference:
+            reference = read_reference(file, self.features)
+            match = reference.find(frames, self.select.contamination_cosine)
             if match is not None:
-                rejection = Rejection(
-                    stage=Stage.SELECT,
-                    reason=Reason.CONTAMINATED,
-                    subject=planned.clip.id,
-                    parent=planned.clip.video_id,
-                    detail=f"of {match.name}, cosine {match.cosine}",
-                )
-                yield beam.pvalue.TaggedOutput(REJECTED, rejection)
-                return
-        yield planned, vectors_ref
+                raise Rejected(Reason.CONTAMINATED, f"of {match.name}, cosine {match.cosine}")
+        return Outcome([embedded])
+
+    def _read(self, vectors_ref: str) -> Vectors:
+        # Where all clips are compared, one that can't be read would cost the run.
+        with reading_pictures():
+            try:
+                return frame_vectors(self.store.path(vectors_ref))
+            except ValueError:
+                # Damaged in the store: gone, so that running again mends it.
+                self.store.forget(vectors_ref)
+                raise
 
 
 def _candidate(planned: PlannedClip, vectors_ref: str) -> Candidate:
@@ -142,14 +148,8 @@ def _candidate(planned: PlannedClip, vectors_ref: str) -> Candidate:
     return Candidate(clip.id, clip.video_id, clip.start_s, vectors_ref)
 
 
-def _rejection(planned: PlannedClip, detail: str) -> Rejection:
-    return Rejection(
-        stage=Stage.SELECT,
-        reason=Reason.FEATURES_FAILED,
-        subject=planned.clip.id,
-        parent=planned.clip.video_id,
-        detail=detail,
-    )
+def _subjects(planned: PlannedClip) -> Sequence[Subject]:
+    return [(planned.clip.id, planned.clip.video_id)]
 
 
 def _compare(
