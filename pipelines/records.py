@@ -7,7 +7,8 @@ each found from the id alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.base import Record, canonical_json
+from transforms.outcome import is_fatal
 from transforms.publish.files import write_text
 from transforms.publish.index import write_parquet
 
+LOG = logging.getLogger(__name__)
 PROMPTS_FILE = "prompts.json"
 SCHEMA = pa.schema([("id", pa.string()), ("json", pa.string())])
 
@@ -37,15 +40,24 @@ class KeepRecords(beam.PTransform):
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
         return (
             elements
-            | "Name" >> beam.Map(_row, self._named)
+            | "Name" >> beam.FlatMap(_rows, self._named)
             | "ByDigit" >> beam.GroupByKey()
             | "Write" >> beam.Map(_write, self._folder, self._kind)
         )
 
 
-def _row(element: Any, named: Named) -> tuple[str, tuple[str, str]]:
+def _rows(element: Any, named: Named) -> Iterator[tuple[str, tuple[str, str]]]:
+    """One row, under the first digit of its id; none if the record can't be written down."""
     identity, record = named(element)
-    return identity[1], (identity, record.to_json())
+    try:
+        text = record.to_json()
+    except Exception as error:
+        if is_fatal(error):
+            raise
+        # The dataset does not need it; it is missing in `inspect`, and costs no other.
+        LOG.exception("the record of %s can't be kept", identity)
+        return
+    yield identity[1], (identity, text)
 
 
 def _write(group: tuple[str, Iterable[tuple[str, str]]], folder: str, kind: str) -> None:

@@ -74,11 +74,8 @@ class FailureLimit:
                 count.failed[one.reason] += 1
                 count.examples.setdefault(one.reason, one)
             total = count.failed.total()
-            if (
-                failed
-                and total >= self.min_failed
-                and total > self.max_failed_share * count.entered
-            ):
+            many = total > self.max_failed_share * count.entered
+            if failed and many and total >= self.min_failed:
                 raise TooManyFailedError(self._words(stage, count))
 
     def _words(self, stage: Stage, count: _Count) -> str:
@@ -88,11 +85,11 @@ class FailureLimit:
         example = count.examples[reason]
         detail = " ".join(example.detail.split())[:MAX_EXAMPLE_CHARS]
         return (
-            f"{stage}: {total} of {count.entered} {UNITS[stage]}s failed, a larger share than "
-            f"run.max_failed_share = {self.max_failed_share:g}: something else is wrong than "
-            f"these. Mostly {reason} ({count.failed[reason]} times), such as {example.subject}"
-            f"{': ' * bool(detail)}{detail}. Mend it and run the same command again: what was "
-            "finished is looked up. If so many failures are to be expected, raise "
+            f"{stage}: {total} of {count.entered} {UNITS[stage]}s that a worker has seen failed, a "
+            f"larger share than run.max_failed_share = {self.max_failed_share:g}, so something "
+            f"else is wrong. Mostly {reason} ({count.failed[reason]} times), such as "
+            f"{example.subject}{': ' * bool(detail)}{detail}. Mend it and run the same command "
+            "again: what was finished is looked up. If so many failures are to be expected, raise "
             "run.max_failed_share (1 = never stop)"
         )
 

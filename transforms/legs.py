@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -33,7 +33,7 @@ OUT = "out"
 class Care:
     """What a leg does about failures: how often it tries, and when it stops the run."""
 
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     limit: FailureLimit = NO_LIMIT
 
 

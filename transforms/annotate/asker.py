@@ -6,6 +6,7 @@ so that the teacher has a full batch, and hands every subject its own replies, b
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,19 +57,30 @@ def gather(
     """Ask about several subjects at once, in as many turns as they need; joined by request id."""
     known: dict[str, Reply] = {}
     troubles: dict[int, str] = {}
-    for _ in range(MAX_TURNS):
+    for turn in itertools.count():
         wanted = [
             _wanted(asker, subject, known, place, troubles)
             for place, subject in enumerate(subjects)
         ]
         new = {one.id: one for several in wanted for one in several if one.id not in known}
         if not new:
-            return [
-                Answered(subject, {one.id: known[one.id] for one in several}, troubles.get(n, ""))
-                for n, (subject, several) in enumerate(zip(subjects, wanted, strict=True))
-            ]
-        known |= ask(list(new.values()))
-    raise RuntimeError(f"after {MAX_TURNS} turns there is still something to ask")
+            break
+        if turn < MAX_TURNS:
+            known |= ask(list(new.values()))
+            continue
+        for place, several in enumerate(wanted):
+            if any(one.id in new for one in several):
+                # It costs this subject and no other of its batch.
+                troubles[place] = f"after {MAX_TURNS} turns there is still something to ask"
+        break
+    return [
+        Answered(
+            subject,
+            {one.id: known[one.id] for one in several if one.id in known},
+            troubles.get(place, ""),
+        )
+        for place, (subject, several) in enumerate(zip(subjects, wanted, strict=True))
+    ]
 
 
 def _wanted(

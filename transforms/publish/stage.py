@@ -13,7 +13,9 @@ from schemas.case import Case
 from schemas.sample import Sample
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
+from transforms.publish.card import card_entry
 from transforms.publish.files import sha256_file
+from transforms.publish.index import index_entry
 from transforms.publish.planning import Partition, PlannedSample, ShardPlan
 from transforms.publish.routing import PublishSettings, check_license, partition, routes
 from transforms.publish.samples import make_sample
@@ -61,7 +63,23 @@ class Router:
             )
             for route in routes(case, self.verify)
         ]
+        for one in routed:
+            _prove(one)
         return Outcome([routed])
+
+
+def _prove(routed: Routed) -> None:
+    """Write down a sample with its entries: what can't be written costs its task here, and would
+    cost the run where shards and index are made."""
+    routed.sample.to_json()
+    card_entry(routed.sample, routed.partition)
+    index_entry(
+        routed.sample,
+        routed.partition,
+        video_id=routed.video_id,
+        clip_id=routed.clip_id,
+        task_id=routed.task_id,
+    )
 
 
 class WriteShards(beam.PTransform):

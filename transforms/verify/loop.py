@@ -58,27 +58,53 @@ class Answerer:
 
     def requests(self, case: Case, replies: Replies) -> Sequence[Request]:
         """What is asked about a case in this round, with the looks that the model asked for."""
-        return [
-            request
-            for first in self.first_requests(case)
-            for request in chain(first, replies, self.teacher)
-        ]
+        try:
+            return [
+                request
+                for first in self.first_requests(case)
+                for request in chain(first, replies, self.teacher)
+            ]
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            # Told once more, and counted, where the replies are read.
+            LOG.exception("what to ask about %s can't be told", case.task.id)
+            return []
 
     def read(self, case: Case, replies: Replies) -> Outcome[Answered]:
-        """The rollouts that came back; each that did not is a rejection of its own."""
+        """The rollouts that came back; each that did not is a rejection of its own.
+
+        Whatever breaks, the case goes on: if it vanished, the ledger of tasks would not balance.
+        """
         rollouts: list[Rollout] = []
-        rejections: list[Rejection] = []
-        firsts = self.first_requests(case)
+        lost: list[Rejection] = []
+        try:
+            firsts = self.first_requests(case)
+        except Exception as error:  # noqa: BLE001 - what is about the run is raised again
+            # Which there were to be in a later round, nobody can tell.
+            samples = range(self.teacher.samples) if self.round == 0 else [0]
+            lost = [self._lost(case, sample, error) for sample in samples]
+            firsts = []
         for first in firsts:
-            last = chain(first, replies, self.teacher)[-1]
             try:
+                last = chain(first, replies, self.teacher)[-1]
                 rollouts.append(self._rollout(case, last, replies[last.id]))
-            except Rejected as rejected:
-                subject = rollout_id(case.task.id, self.round, first.sample)
-                rejections.append(rejection(Stage.ANSWER, (subject, case.task.id), rejected))
+            except Exception as error:  # noqa: BLE001 - what is about the run is raised again
+                lost.append(self._lost(case, first.sample, error))
+        entered = len(rollouts) + len(lost)
         if self.round == 0:
-            case = case.model_copy(update={"asked": len(firsts)})
-        return Outcome([Answered(case, tuple(rollouts))], rejections, len(firsts))
+            case = case.model_copy(update={"asked": entered})
+        return Outcome([Answered(case, tuple(rollouts))], lost, entered)
+
+    def _lost(self, case: Case, sample: int, error: Exception) -> Rejection:
+        """The end of a rollout that there is not. Raises what is about the run."""
+        if is_fatal(error):
+            raise error
+        if not isinstance(error, Rejected):
+            LOG.error("an answer to %s can't be read", case.task.id, exc_info=error)
+            error = Rejected(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:500])
+        subject = rollout_id(case.task.id, self.round, sample)
+        return rejection(Stage.ANSWER, (subject, case.task.id), error)
 
     def first_requests(self, case: Case) -> list[Request]:
         """One per rollout, before the model asked to see more."""
@@ -99,9 +125,9 @@ class Answerer:
 
     def _rollout(self, case: Case, request: Request, reply: Reply) -> Rollout:
         if reply.error:
-            answerable = case.task.origin is Origin.PROPOSED
-            able = answerable or self.teacher.kind is not TeacherKind.MEASURE
-            reason = Reason.TEACHER_FAILED if able else Reason.TEACHER_CANNOT_ANSWER
+            # What comes again each time it is asked is no failure of a machine.
+            lasts = reply.lasting
+            reason = Reason.TEACHER_CANNOT_ANSWER if lasts else Reason.TEACHER_FAILED
             raise Rejected(reason, reply.error, lasting=False)
         if self.teacher.tool_calls and read_tool_call(reply.text, self.teacher, case.scene.media):
             most = self.teacher.tool_calls
