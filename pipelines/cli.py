@@ -41,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _worth_saying(record: logging.LogRecord) -> bool:
     message = record.getMessage()
+    if record.name.startswith("apache_beam"):
+        from transforms.outcome import words_of_stop
+
+        kind = type(record.exc_info[1]).__name__ if record.exc_info else ""
+        if words_of_stop(f"{kind}: {message}") or words_of_stop(message):
+            # It is said at the end, in one line; these are tracebacks of every worker.
+            return False
     # Random weights are said once, in our own words; of Beam's measuring of memory nobody asked.
     quiet = ("apitools not found", "No pretrained weights", "Resource module is not available")
     return not any(words in message for words in quiet)
@@ -232,7 +239,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from runners.job_server import NoEngineError
     from runners.launch import UnknownRunnerError, prepare
     from transforms.features.embed import WeightsError
-    from transforms.outcome import StopRunError
+    from transforms.outcome import StopRunError, words_of_stop
     from transforms.video.inputs import BadInputError
 
     console = Console(stderr=True)
@@ -265,11 +272,14 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)
     except (BusyError, StopRunError, NoEngineError) as error:
-        return _say(error, EXIT_FAILED)
+        # Where a worker met it in this process, Beam adds its step.
+        return _say(words_of_stop(f"{type(error).__name__}: {error}") or error, EXIT_FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; run the same command again to go on", EXIT_FAILED)
     except Exception as error:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
+        if told := words_of_stop(str(error)):
+            return _say(told, EXIT_FAILED)
         return _say(f"the run failed: {_cause(error)}", EXIT_FAILED)
     dataset = Path(options.out, "dataset")
     print_summary(Console(), manifest, dataset, replies_in(progress_of(dataset.parent)))

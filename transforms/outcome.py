@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,6 +18,23 @@ FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, er
 
 class StopRunError(Exception):
     """What would hit every element alike: the run ends with it instead of rejecting all."""
+
+
+def words_of_stop(text: str) -> str:
+    """What a StopRunError said, of which a runner has made this text; "" if it tells of none.
+
+    Runners tell of errors by their tracebacks, some with the line breaks written out.
+    """
+    names = "|".join(sorted(kind.__name__ for kind in _kinds(StopRunError)))
+    pattern = rf"\b(?:{names}): (.*?)(?:\\n| \[while running|$)"
+    found: list[str] = re.findall(pattern, text, re.MULTILINE)
+    return found[-1].strip() if found else ""
+
+
+def _kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
 
 
 def is_fatal(error: BaseException) -> bool:
