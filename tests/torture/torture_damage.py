@@ -277,7 +277,7 @@ DAMAGED = (
     Kind(
         "packed index of 4 GB.mov",
         compressed_index(2**32 - 1),
-        not_a_video(),
+        lost(Stage.INGEST, Reason.DECODER_CRASHED, "out of memory"),
         "an index that would cost memory once unpacked",
     ),
     Kind(

@@ -29,6 +29,7 @@ from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome, is_fatal, rejection
+from transforms.retry import is_passing
 from transforms.video.copying import packets, reorder_delay_us
 from transforms.video.cut_request import AUDIO_RATE_HZ, ClipReport, ClipRequest, CutRequest, reports
 from transforms.video.decode import DECODER_THREADS, SCALE_EXACT
@@ -222,7 +223,7 @@ def end_of(
         # The machine's fault, not the video's.
         raise said
     if report.failed:
-        return Rejected(Reason.CUT_FAILED, report.failed)
+        return Rejected(Reason.CUT_FAILED, report.failed, passing=is_passing(said))
     try:
         with entry.building() as place:
             file = place / CLIP_FILE

@@ -55,6 +55,8 @@ _TRUNCATION = re.compile(
     r"\[[^\]]*\].*(partial file|ended prematurely|truncated|Truncating)", re.IGNORECASE
 )
 """In messages, which begin with the name of who speaks; not in what a file says of itself."""
+_STARVED = re.compile(r"Cannot allocate memory|Resource temporarily unavailable")
+"""What ffmpeg says without memory, or without memory for a thread."""
 _DAMAGE = re.compile(r"\[vist#.*corrupt decoded frame")
 """One line for each frame of which the decoder had to patch up a part."""
 
@@ -75,6 +77,8 @@ class PtsLog:
     time_base: Fraction = Fraction(0)
     truncation: str = ""
     damaged: int = 0
+    starved: bool = False
+    """The process got no memory."""
     last_duration: int = 0
     """Of the last small frame, in ticks; 0 where the file does not say."""
     closed: bool = False
@@ -91,6 +95,8 @@ class PtsLog:
                 self.time_base = Fraction(int(base[1]), int(base[2]))
             elif _DAMAGE.match(line):
                 self.damaged += 1
+            elif _STARVED.search(line):
+                self.starved = True
             elif not self.truncation and _TRUNCATION.match(line):
                 self.truncation = without_addresses(line)[-200:]
             return
@@ -254,6 +260,10 @@ class DecodePass:
                 reader.join()
                 process.raise_if_killed()
                 self.failed = code != 0
+                if self.failed and self._log.starved:
+                    # What came is no more than the memory sufficed for.
+                    detail = f"out of memory: {process.complaint}"
+                    raise Rejected(Reason.DECODER_CRASHED, detail, passing=True)
                 if self._sample_error is not None:
                     raise self._sample_error
         finally:

@@ -44,5 +44,8 @@ if __name__ == "__main__":
     try:
         _, path, protocols, demuxers, index, count = sys.argv
         json.dump(packets(path, protocols, demuxers, int(index), int(count)), sys.stdout)
+    except MemoryError:
+        # The machine's fault as well as the file's; so nothing is remembered of it.
+        raise
     except av.error.FFmpegError:
         json.dump({"times_us": [], "keys": []}, sys.stdout)

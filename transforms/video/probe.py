@@ -41,5 +41,6 @@ def probe(path: str, size_bytes: int) -> Probe:
             early = ends_early(stream)
     answer = json.loads(output)
     if "reason" in answer:
-        raise Rejected(Reason(answer["reason"]), answer["detail"])
+        reason = Reason(answer["reason"])
+        raise Rejected(reason, answer["detail"], lasting=reason is not Reason.DECODER_CRASHED)
     return Probe.model_validate({**answer, "ends_early": early})

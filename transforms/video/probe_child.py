@@ -20,6 +20,9 @@ def claims(path: str, protocols: str, demuxers: str) -> dict[str, Any]:
     options = {"protocol_whitelist": protocols, "format_whitelist": demuxers}
     try:
         container = av.open(path, options=options, metadata_errors="replace")
+    except MemoryError:
+        # The machine may be short of it, or the file may claim what no machine has.
+        return {"reason": "decoder_crashed", "detail": "out of memory"}
     except (av.error.FFmpegError, UnicodeError) as error:
         detail = str(getattr(error, "strerror", "") or error)
         return {"reason": "not_a_video", "detail": f"{type(error).__name__}: {detail}"}

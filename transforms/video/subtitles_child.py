@@ -111,6 +111,9 @@ def read(request: dict[str, Any]) -> dict[str, Any]:
         with av.open(request["source"], options=options, metadata_errors="replace") as container:
             stream = container.streams[request["stream"]]
             return read_cues(container, stream, request["start_time_s"])
+    except MemoryError:
+        # The machine's fault as well as the file's; so nothing is remembered of it.
+        raise
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         words = getattr(error, "strerror", "") or str(error)
         return {"failed": f"{type(error).__name__}: {words}"}
