@@ -238,6 +238,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
     from pipelines.summary import print_summary, why_empty
     from runners.job_server import NoEngineError
     from runners.launch import UnknownRunnerError, prepare
+    from runners.process_workers import WorkerDiedError
     from transforms.features.embed import WeightsError
     from transforms.outcome import StopRunError, words_of_stop
     from transforms.video.inputs import BadInputError
@@ -271,7 +272,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
         )
     except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:
         return _say(error, EXIT_ASKED_WRONGLY)
-    except (BusyError, StopRunError, NoEngineError) as error:
+    except (BusyError, StopRunError, NoEngineError, WorkerDiedError) as error:
         # Where a worker met it in this process, Beam adds its step.
         return _say(words_of_stop(f"{type(error).__name__}: {error}") or error, EXIT_FAILED)
     except KeyboardInterrupt:

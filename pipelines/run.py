@@ -21,13 +21,14 @@ from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
-from pipelines.way import Plan
+from pipelines.way import Plan, at_work_of
 from proofreel import __version__
 from runners.launch import works_here, works_on_this_machine
 from schemas.base import content_hash
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
+from transforms.at_work import AtWork
 from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
@@ -48,6 +49,7 @@ VERSIONED = (
 )
 """Packages whose version can change what a run gives."""
 
+MAX_LEFT = 8
 Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
 
 
@@ -98,9 +100,12 @@ def run(
         if config.teacher.kind is TeacherKind.VLLM and not here:
             plan = replace(plan, share_models=True)
         told = plan.facts.notes if config.features.enabled else ()
-        for note in (*told, *_costs(config), *about_teacher):
+        at_work = at_work_of(plan.progress)
+        for note in (*told, *_costs(config), *about_teacher, *_left(at_work)):
             console.print(f"note: {note}", highlight=False, markup=False)
+        at_work.clear()
         _run_pipeline(plan, sources, refused, runner, options, console)
+        at_work.clear()
         keep_own_files(out / "dataset", Path(plan.dataset_folder))
         move_into_place(Path(plan.dataset_folder), out / "dataset")
         move_into_place(Path(plan.records_folder), work / "records")
@@ -110,6 +115,18 @@ def run(
         for note in manifest.notes[len(plan.facts.notes) :]:
             console.print(f"note: {note}", highlight=False, markup=False)
         return manifest
+
+
+def _left(at_work: AtWork) -> tuple[str, ...]:
+    """What the workers of the last run were at when they ended without a word."""
+    left = at_work.left()
+    if not left:
+        return ()
+    more = f" and {len(left) - MAX_LEFT} more" if len(left) > MAX_LEFT else ""
+    return (
+        f"the last run ended in the middle of: {', '.join(left[:MAX_LEFT])}{more}. If it was not "
+        "you who ended it and it ends there again, leave these out by input.exclude",
+    )
 
 
 def progress_of(out: Path) -> ProgressLog:

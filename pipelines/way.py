@@ -21,6 +21,7 @@ from transforms.annotate.asker import Asker
 from transforms.annotate.describe import Faults, faults_together
 from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.teacher import TeacherSettings
+from transforms.at_work import AtWork
 from transforms.failure_limit import FailureLimit
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
@@ -104,7 +105,8 @@ class Way(beam.PTransform):
         return done[OUT]
 
     def _care(self, stage: Stage) -> Care:
-        return Care(self._plan.config.retry.of(stage), self._limit)
+        retry = self._plan.config.retry.of(stage)
+        return Care(retry, self._limit, at_work_of(self._plan.progress))
 
     def _between(self, elements: Any, stage: Stage, work: Any, subjects: Any, name: str) -> Any:
         """Apply a step that compares elements after the stage's leg, which has counted them."""
@@ -202,6 +204,11 @@ def _entries(routed: Routed) -> tuple[Any, Any]:
         task_id=routed.task_id,
     )
     return index, card_entry(routed.sample, routed.partition)
+
+
+def at_work_of(progress: ProgressLog) -> AtWork:
+    """Beside the progress log; nowhere where that is nowhere."""
+    return AtWork(str(Path(progress.path).with_name("at-work")) if progress.path else "")
 
 
 def _note_rejected(_: Rejection, stage: Stage, progress: ProgressLog) -> None:

@@ -10,6 +10,8 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
+from runners import process_workers
+
 NEVER_MS = 10**9
 NAMES = frozenset({"", "directrunner", "direct", "fnapirunner", "fnapi"})
 """In lower case: Beam takes runners' names in any case, and without `Runner` at their end."""
@@ -34,4 +36,5 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     # one does not wait for an element to be whole, and whoever reads a half takes its next byte for
     # the beginning of another (the run fails, or never ends). 0 would mean the default.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = NEVER_MS
+    process_workers.use()
     return FnApiRunner(), options

@@ -17,6 +17,7 @@ from typing import Any
 import apache_beam as beam
 
 from schemas.rejection import Reason, Rejected, Stage
+from transforms.at_work import NOT_NOTED, AtWork
 from transforms.failure_limit import NO_LIMIT, FailureLimit
 from transforms.outcome import Outcome, Subject, Work, is_fatal, rejections
 from transforms.progress import ProgressLog
@@ -31,10 +32,12 @@ OUT = "out"
 
 @dataclass(frozen=True)
 class Care:
-    """What a leg does about failures: how often it tries, and when it stops the run."""
+    """What a leg does about failures: how often it tries, when it stops the run, and where it
+    notes what it is at, should the process die of that."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limit: FailureLimit = NO_LIMIT
+    at_work: AtWork = NOT_NOTED
 
 
 class Leg(beam.PTransform):
@@ -88,7 +91,8 @@ class _LegFn(beam.DoFn):
 
     def _outcome(self, element: Any) -> Outcome[Any]:
         try:
-            return tried(lambda: self._work(element), self._care.retry, self._say(element))
+            with self._care.at_work.on(self._stage, self._subjects(element)):
+                return tried(lambda: self._work(element), self._care.retry, self._say(element))
         except Rejected as rejected:
             return self._all_rejected(element, rejected.reason, rejected.detail)
         except Exception as error:

@@ -299,3 +299,30 @@ def test_counts(clip_store: MemoStore, serve: Serve) -> None:
     assert {name: reply.text for name, reply in replies.items()} == {one: one for one in questions}
     asked = Counter(said.question for server in servers for said in server.asks)
     assert asked == Counter(questions)
+
+
+def test_a_server_that_fails_for_a_minute_costs_nothing(
+    clip_store: MemoStore, serve: Serve
+) -> None:
+    """The waits of the defaults, a hundredth as long."""
+    usual = TeacherSettings()
+    waits_s = [min(2**n * usual.first_wait_s, usual.longest_wait_s) for n in range(usual.retries)]
+    assert sum(waits_s) > 60.0
+    well_at_s = 0.0
+
+    def recovering(said: Ask) -> Answer:
+        return completion(said.question) if time.monotonic() > well_at_s else Answer(b"boom", 500)
+
+    server = serve(lambda said: completion(said.question))
+    teacher = teacher_of(
+        clip_store,
+        server,
+        in_flight=8,
+        retries=usual.retries,
+        first_wait_s=usual.first_wait_s / 100,
+        longest_wait_s=usual.longest_wait_s / 100,
+    )
+    well_at_s = time.monotonic() + 0.6
+    server.answer = recovering
+    assert_all_well(ask(teacher, solving(clip_store, *numbered(12))))
+    assert len(server.asks) > 24, "it did fail"

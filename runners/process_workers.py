@@ -1,0 +1,72 @@
+"""Worker processes of the local runner: when one dies, the run ends instead of waiting for ever.
+
+Beam's own handler notices the end of a worker in a thread that nobody listens to, and goes on
+waiting for its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import Any
+
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability import local_job_service
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
+
+BY_SIGNAL = 128
+"""A shell adds this to the signal that its command died of."""
+
+
+class WorkerDiedError(Exception):
+    """A worker process ended in mid-run; says by what, and what to do."""
+
+
+class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):  # type: ignore[misc]
+    """Beam's, which tells whoever waits for the worker that it has died."""
+
+    _died: WorkerDiedError | None = None
+
+    def start_worker(self) -> None:
+        self.worker = local_job_service.SubprocessSdkWorker(
+            self._worker_command_line, self.control_address, self.provision_info, self.worker_id
+        )
+        self.worker_thread = threading.Thread(name="run_worker", target=self._run)
+        self.worker_thread.start()
+
+    def push(self, request: beam_fn_api_pb2.InstructionRequest) -> Any:
+        future = super().push(request)
+        if self._died is not None and future is not None:
+            future.abort(self._died)
+        return future
+
+    def _run(self) -> None:
+        try:
+            self.worker.run()
+        except RuntimeError as error:
+            self._died = died = WorkerDiedError(_words(str(error)))
+            for future in list(self.control_conn._futures_by_id.values()):
+                future.abort(died)
+
+
+def _words(said: str) -> str:
+    """`said` ends in the exit code."""
+    code = int(said.rsplit(" ", 1)[-1])
+    how = f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        how = signal.Signals(code - BY_SIGNAL).name
+    memory = ""
+    if how == signal.SIGKILL.name:
+        memory = " (was the machine out of memory? fewer workers need less: --direct_num_workers)"
+    return (
+        f"a worker process died: {how}{memory}. Run the same command again: what was finished is "
+        "looked up"
+    )
+
+
+def use() -> None:
+    """From now on, worker processes of the local runner are such."""
+    register = worker_handlers.WorkerHandler.register_environment
+    register(python_urns.SUBPROCESS_SDK, bytes)(ProcessWorker)

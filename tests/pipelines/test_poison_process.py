@@ -1,0 +1,72 @@
+"""An element that kills its whole process: the next run says which, and can go on without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline_helpers import FAST, ffmpeg, funnel, reasons
+
+from schemas.rejection import Stage
+from transforms.at_work import AtWork
+
+DIES = """
+import os, signal, sys
+from transforms.video import segment
+from pipelines.cli import main
+
+real = segment.segment
+
+def poison(video, *arguments, **named):
+    if video.source.uri == "poison.mp4":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return real(video, *arguments, **named)
+
+segment.segment = poison
+sys.exit(main(sys.argv[1:]))
+"""
+"""A library of ours that falls over one video."""
+
+SETTINGS = (*FAST, "--set", "shots.detector=fixed", "--set", "shots.min_clip_s=0.5")
+SETTINGS = (*SETTINGS, "--set", "shots.max_clip_s=2", "--set", "select.max_motion_speed_p90=1000")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", DIES, "run", *map(str, arguments)]
+    return subprocess.run(command, text=True, capture_output=True, check=False, timeout=120)
+
+
+def test_the_next_run_says_what_it_died_of(tmp_path: Path) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    for number, name in enumerate(("good", "poison", "well")):
+        picture = f"testsrc2=s=96x64:r=10:d=2,hue=h={number * 40}"
+        ffmpeg("-f", "lavfi", "-i", picture, videos / f"{name}.mp4")
+    given = (videos, "--out", out, *SETTINGS)
+    assert run(*given).returncode < 0
+    excluded = tmp_path / "excluded"
+    excluded.write_text("poison.mp4\n")
+    without = run(*given, "--set", f"input.exclude=[{excluded}]")
+    assert without.returncode == 0, without.stderr
+    told = " ".join(without.stderr.split())
+    assert "note: the last run ended in the middle of: " in told
+    assert "segment of v" in told and "(of poison.mp4)" in told and "input.exclude" in told
+    assert "good.mp4" not in told
+    assert reasons(out) == {"poison.mp4": ("ingest", "excluded")}
+    assert funnel(out)["decode"]["out"] == 2
+    assert AtWork(str(out / "work" / "at-work")).left() == []
+
+
+def test_notes_are_of_what_is_not_finished(tmp_path: Path) -> None:
+    at_work = AtWork(str(tmp_path / "at-work"))
+    assert at_work.left() == []
+    with at_work.on(Stage.CUT, [("c1", "v1"), ("c2", "v1")]):
+        assert at_work.left() == ["cut of c1 (of v1)", "cut of c2 (of v1)"]
+    assert at_work.left() == []
+    at_work.clear()
+    # The thread's file is gone; another takes its place. What has no room is left out.
+    with at_work.on(Stage.INGEST, [("u" * 5_000, "")] * 50):
+        assert len(at_work.left()) == 1
+    with AtWork("").on(Stage.CUT, [("c1", "v1")]):
+        assert AtWork("").left() == []

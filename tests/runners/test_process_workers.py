@@ -1,0 +1,37 @@
+"""Worker processes of the local runner that die: the run ends with a word instead of hanging."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import apache_beam as beam
+import pytest
+
+from runners.launch import prepare
+from runners.process_workers import WorkerDiedError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [(signal.SIGKILL, "SIGKILL (was the machine out of memory?"), (signal.SIGSEGV, "SIGSEGV")],
+)
+def test_a_worker_that_dies_ends_the_run(how: signal.Signals, words: str) -> None:
+    number = int(how)
+
+    def poison(element: int) -> int:
+        if element == 13:
+            os.kill(os.getpid(), number)
+        return element
+
+    runner, options = prepare(["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
+    started = time.monotonic()
+    with (
+        pytest.raises(WorkerDiedError, match="a worker process died") as caught,
+        beam.Pipeline(runner=runner, options=options) as pipeline,
+    ):
+        _ = pipeline | beam.Create(range(40)) | beam.Reshuffle() | beam.Map(poison)
+    assert words in str(caught.value) and "run the same command again" in str(caught.value).lower()
+    assert time.monotonic() - started < 40

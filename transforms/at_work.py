@@ -1,0 +1,80 @@
+"""What each worker is at, noted down: a run that dies at once can't say what it died of.
+
+One small file per thread, overwritten with each element. It outlives its process, whatever ends
+that, and the next run reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from schemas.rejection import Stage
+from transforms.outcome import Subject
+
+NOTE_BYTES = 1024
+MAX_SUBJECTS = 4
+MAX_NAME_CHARS = 60
+_BLANK = b" " * NOTE_BYTES
+_held = threading.local()
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """Where it is noted down: a local folder that all workers share; "" = nowhere."""
+
+    folder: str = ""
+
+    @contextmanager
+    def on(self, stage: Stage, subjects: Sequence[Subject]) -> Iterator[None]:
+        """Inside of the block, this thread is at these subjects."""
+        if not self.folder:
+            yield
+            return
+        file = self._file().fileno()
+        named = [[one[:MAX_NAME_CHARS] for one in subject] for subject in subjects[:MAX_SUBJECTS]]
+        note = json.dumps([str(stage), named]).encode()
+        os.pwrite(file, note.ljust(NOTE_BYTES)[:NOTE_BYTES], 0)
+        try:
+            yield
+        finally:
+            os.pwrite(file, _BLANK, 0)
+
+    def left(self) -> list[str]:
+        """What was not finished when the processes ended, in words, in order."""
+        found = set()
+        for path in Path(self.folder).glob("*") if self.folder else ():
+            text = path.read_text("utf-8", "replace").strip()
+            try:
+                stage, subjects = json.loads(text)
+            except ValueError:
+                # Blank, or longer than there was room for.
+                continue
+            found |= {f"{stage} of {subject} (of {parent})" for subject, parent in subjects}
+        return sorted(found)
+
+    def clear(self) -> None:
+        """Forget all notes. Only while no other run uses the folder."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self) -> IO[bytes]:
+        """The file of this thread; closed with the thread, or when it works for another run."""
+        path = Path(self.folder, f"{os.getpid()}-{threading.get_native_id()}")
+        held: tuple[Path, IO[bytes]] | None = getattr(_held, "file", None)
+        if held is not None and held[0] == path and os.fstat(held[1].fileno()).st_nlink:
+            return held[1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("wb", buffering=0)
+        _held.file = path, file
+        return file
+
+
+NOT_NOTED = AtWork()
