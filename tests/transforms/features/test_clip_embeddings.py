@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import numpy as np
@@ -284,6 +285,48 @@ def test_the_stage_rejects_copies_and_what_cannot_be_read(
             ),
             label="rejected",
         )
+
+
+def test_a_poison_clip_and_damaged_vectors_cost_only_themselves(
+    planned: Plan,
+    feature_store: MemoStore,
+    feature_settings: FeatureSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import apache_beam as beam
+    from apache_beam.testing.util import assert_that, equal_to
+
+    from transforms.features import stage as selecting
+    from transforms.legs import OUT, REJECTED
+
+    good, poison, damaged = (
+        planned(name) for name in ("carphone_pristine", "bikes", "bigbuckbunny")
+    )
+    settings = feature_settings
+    wanted = want_clip(damaged, feature_store, settings)
+    feature_store.forget(wanted.entry.ref(VECTORS_FILE))
+    with wanted.entry.building() as folder:
+        (folder / VECTORS_FILE).write_bytes(b"no vectors")
+        wanted.entry.finish(folder, {})
+
+    def meets(clip: PlannedClip, *arguments: Any) -> Any:
+        if clip.clip.id == poison.clip.id:
+            raise KeyError("poison")
+        return want_clip(clip, *arguments)
+
+    monkeypatch.setattr(selecting, "want_clip", meets)
+    for mended in (False, True):
+        with beam.Pipeline() as pipeline:
+            stage = RejectNearDuplicates(settings, SelectSettings(), feature_store)
+            found = pipeline | beam.Create([good, poison, damaged]) | stage
+            kept = found[OUT] | "Ids" >> beam.Map(lambda one: one.clip.id)
+            rejected = found[REJECTED] | beam.Map(lambda one: (one.reason, one.subject))
+            lost = [(Reason.INTERNAL_ERROR, poison.clip.id)]
+            ids = [good.clip.id, damaged.clip.id]
+            if not mended:
+                lost += [(Reason.FEATURES_FAILED, ids.pop())]
+            assert_that(kept, equal_to(ids), label="kept")
+            assert_that(rejected, equal_to(lost), label="rejected")
 
 
 def test_the_picture_of_a_clip_between_two_samples_is_the_one_before(
