@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from typing import Any
 
 from apache_beam.portability import python_urns
-from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
@@ -24,10 +24,8 @@ class WorkerDiedError(Exception):
     """A worker process ended in mid-run; says by what, and what to do."""
 
 
-class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):  # type: ignore[misc]
+class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
     """Beam's, which tells whoever waits for the worker that it has died."""
-
-    _died: WorkerDiedError | None = None
 
     def start_worker(self) -> None:
         self.worker = local_job_service.SubprocessSdkWorker(
@@ -36,18 +34,27 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):  # type: ignore
         self.worker_thread = threading.Thread(name="run_worker", target=self._run)
         self.worker_thread.start()
 
-    def push(self, request: beam_fn_api_pb2.InstructionRequest) -> Any:
-        future = super().push(request)
-        if self._died is not None and future is not None:
-            future.abort(self._died)
-        return future
-
     def _run(self) -> None:
         try:
             self.worker.run()
         except RuntimeError as error:
-            self._died = died = WorkerDiedError(_words(str(error)))
-            for future in list(self.control_conn._futures_by_id.values()):
+            self._tell(WorkerDiedError(_words(str(error))))
+
+    def _tell(self, died: WorkerDiedError) -> None:
+        connection = self.control_conn
+        push = connection.push
+
+        def refuse(request: Any) -> Any:
+            future = push(request)
+            if future is not None:
+                future.abort(died)
+            return future
+
+        connection.push = refuse
+        # Once more for who was just about to ask.
+        for wait_s in (0.0, 1.0):
+            time.sleep(wait_s)
+            for future in list(connection._futures_by_id.values()):
                 future.abort(died)
 
 

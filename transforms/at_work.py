@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,17 +36,26 @@ class AtWork:
     @contextmanager
     def on(self, stage: Stage, subjects: Sequence[Subject]) -> Iterator[None]:
         """Inside of the block, this thread is at these subjects."""
-        if not self.folder:
-            yield
-            return
-        file = self._file().fileno()
-        named = [[one[:MAX_NAME_CHARS] for one in subject] for subject in subjects[:MAX_SUBJECTS]]
-        note = json.dumps([str(stage), named]).encode()
-        os.pwrite(file, note.ljust(NOTE_BYTES)[:NOTE_BYTES], 0)
+        file = self._note(stage, subjects)
         try:
             yield
         finally:
-            os.pwrite(file, _BLANK, 0)
+            if file is not None:
+                with suppress(OSError):
+                    os.pwrite(file, _BLANK, 0)
+
+    def _note(self, stage: Stage, subjects: Sequence[Subject]) -> int | None:
+        """The file where it stands now; None if it can't be noted, which must not cost the work."""
+        if not self.folder:
+            return None
+        named = [[one[:MAX_NAME_CHARS] for one in subject] for subject in subjects[:MAX_SUBJECTS]]
+        note = json.dumps([str(stage), named]).encode()
+        try:
+            file = self._file().fileno()
+            os.pwrite(file, note.ljust(NOTE_BYTES)[:NOTE_BYTES], 0)
+        except OSError:
+            return None
+        return file
 
     def left(self) -> list[str]:
         """What was not finished when the processes ended, in words, in order."""
@@ -67,7 +77,8 @@ class AtWork:
 
     def _file(self) -> IO[bytes]:
         """The file of this thread; closed with the thread, or when it works for another run."""
-        path = Path(self.folder, f"{os.getpid()}-{threading.get_native_id()}")
+        thread = f"{platform.node()}-{os.getpid()}-{threading.get_native_id()}"
+        path = Path(self.folder, thread)
         held: tuple[Path, IO[bytes]] | None = getattr(_held, "file", None)
         if held is not None and held[0] == path and os.fstat(held[1].fileno()).st_nlink:
             return held[1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
+from typing import Any
 
 import tenacity
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,10 +74,10 @@ def is_passing(error: BaseException | None) -> bool:
 
 
 def tried(
-    work: Callable[[], Outcome],
+    work: Callable[[], Outcome[Any]],
     policy: RetryPolicy,
     on_failure: Callable[[int], None] = lambda _: None,
-) -> Outcome:
+) -> Outcome[Any]:
     """What the work gives, or raises, in the last of its tries. `on_failure` hears which failed."""
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -93,6 +94,8 @@ def tried(
     return retrying(work)
 
 
-def _last(state: tenacity.RetryCallState) -> Outcome:
+def _last(state: tenacity.RetryCallState) -> Outcome[Any]:
+    """What came of the last try, or what it raised."""
     assert state.outcome is not None
-    return state.outcome.result()
+    found: Outcome[Any] = state.outcome.result()
+    return found

@@ -70,3 +70,10 @@ def test_notes_are_of_what_is_not_finished(tmp_path: Path) -> None:
         assert len(at_work.left()) == 1
     with AtWork("").on(Stage.CUT, [("c1", "v1")]):
         assert AtWork("").left() == []
+
+
+def test_what_can_not_be_noted_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("in the way")
+    at_work = AtWork(str(tmp_path / "a file" / "at-work"))
+    with at_work.on(Stage.CUT, [("c1", "v1")]):
+        assert at_work.left() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import apache_beam as beam
@@ -35,3 +36,19 @@ def test_a_worker_that_dies_ends_the_run(how: signal.Signals, words: str) -> Non
         _ = pipeline | beam.Create(range(40)) | beam.Reshuffle() | beam.Map(poison)
     assert words in str(caught.value) and "run the same command again" in str(caught.value).lower()
     assert time.monotonic() - started < 40
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_dies_between_two_pieces_of_work_does_so_too() -> None:
+    def ends(element: int) -> int:
+        # After the answer has gone, and before the next question.
+        threading.Timer(0.3, os._exit, [7]).start()
+        return element
+
+    runner, options = prepare(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
+    with (
+        pytest.raises(WorkerDiedError, match="exit code 7"),
+        beam.Pipeline(runner=runner, options=options) as pipeline,
+    ):
+        numbers = pipeline | beam.Create(range(3)) | beam.Reshuffle() | beam.Map(ends)
+        _ = numbers | beam.GroupBy(lambda one: one) | beam.Map(lambda _: time.sleep(5))
