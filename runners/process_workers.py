@@ -50,7 +50,7 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
                 future.abort(died)
             return future
 
-        connection.push = refuse
+        connection.push = refuse  # type: ignore[method-assign,assignment]
         # Once more for who was just about to ask.
         for wait_s in (0.0, 1.0):
             time.sleep(wait_s)
