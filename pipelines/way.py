@@ -83,7 +83,9 @@ class Way(beam.PTransform):
         """
         plan = self._plan
         settings = model or plan.config.teacher
-        teacher = StoredTeacher(settings, plan.store, plan.config.shots, plan.progress)
+        teacher = StoredTeacher(
+            settings, plan.store, plan.config.shots, plan.progress, plan.config.retry.of(stage)
+        )
         label = name or str(stage).capitalize()
         done = elements | label >> AskTeacher(
             stage, asker, subjects, teacher, share=plan.share_models, care=self._care(stage)

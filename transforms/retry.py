@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import tenacity
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +28,8 @@ PASSING_ERRNOS = frozenset(
     }
 )
 MAX_DOUBLINGS = 30
+
+Result = TypeVar("Result")
 
 
 class RetryPolicy(BaseModel):
@@ -74,28 +76,29 @@ def is_passing(error: BaseException | None) -> bool:
 
 
 def tried(
-    work: Callable[[], Outcome[Any]],
+    work: Callable[[], Result],
     policy: RetryPolicy,
     on_failure: Callable[[int], None] = lambda _: None,
-) -> Outcome[Any]:
+) -> Result:
     """What the work gives, or raises, in the last of its tries. `on_failure` hears which failed."""
 
     def wait(state: tenacity.RetryCallState) -> float:
         on_failure(state.attempt_number)
         return policy.wait_s(state.attempt_number)
 
+    def last(state: tenacity.RetryCallState) -> Result:
+        assert state.outcome is not None
+        found: Result = state.outcome.result()
+        return found
+
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(policy.attempts),
         wait=wait,
-        retry=tenacity.retry_if_exception(is_passing)
-        | tenacity.retry_if_result(lambda outcome: outcome.passing),
-        retry_error_callback=_last,
+        retry=tenacity.retry_if_exception(is_passing) | tenacity.retry_if_result(_is_half),
+        retry_error_callback=last,
     )
     return retrying(work)
 
 
-def _last(state: tenacity.RetryCallState) -> Outcome[Any]:
-    """What came of the last try, or what it raised."""
-    assert state.outcome is not None
-    found: Outcome[Any] = state.outcome.result()
-    return found
+def _is_half(found: object) -> bool:
+    return isinstance(found, Outcome) and found.passing

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -25,6 +25,7 @@ from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, StopRunError, Subject, is_fatal
 from transforms.progress import ProgressLog
+from transforms.retry import RetryPolicy, tried
 from transforms.video.shots import ShotSettings
 
 LOG = logging.getLogger(__name__)
@@ -43,11 +44,13 @@ class StoredTeacher:
     store: MemoStore
     shots: ShotSettings
     progress: ProgressLog
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """For what fails around the teacher, such as its store; a teacher has its own tries."""
 
     def ask(self, requests: Sequence[Request]) -> dict[str, Reply]:
         """One reply per request, by request id. What breaks here costs these requests alone."""
         try:
-            return ask_stored(self.settings, self.store, self.shots, requests, self.progress)
+            return tried(lambda: self._ask(requests), self.retry)
         except StopRunError:
             raise
         except Exception as error:
@@ -56,6 +59,9 @@ class StoredTeacher:
             LOG.exception("the teacher's replies can't be had")
             words = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]
             return {one.id: Reply(request_id=one.id, error=words) for one in requests}
+
+    def _ask(self, requests: Sequence[Request]) -> dict[str, Reply]:
+        return ask_stored(self.settings, self.store, self.shots, requests, self.progress)
 
 
 class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):

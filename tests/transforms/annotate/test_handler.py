@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from transforms.annotate.asker import Replies
 from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.legs import OUT, REJECTED, TALLY
-from transforms.memo import MemoStore
+from transforms.memo import Entry, MemoStore
 from transforms.outcome import Outcome, StopRunError
 from transforms.progress import ProgressLog, Replied
 from transforms.video.shots import ShotSettings
@@ -136,6 +138,25 @@ def test_a_rerun_asks_only_for_what_failed(tmp_path: Path, wild: Wild) -> None:
     replied = [line for line in lines if isinstance(line, Replied)]
     assert sum(line.reused for line in replied) == 18
     assert sum(line.asked for line in replied) == 4
+
+
+def test_a_store_that_fails_for_a_moment_costs_no_reply(
+    tmp_path: Path, wild: Wild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered by then is not asked again."""
+    put, failed = Entry.put, list[str]()
+
+    def flaky(entry: Entry, result: Any) -> None:
+        if len(wild.batches) == 1 and len(failed) < 2:
+            failed.append(entry.key)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        put(entry, result)
+
+    monkeypatch.setattr(Entry, "put", flaky)
+    run(tmp_path, EXPECTED)
+    assert failed
+    # In the batch that broke off, the first reply could not be kept.
+    assert sum(wild.batches) <= 2 * (SCENES - 1) + 2 * Wild.settings.batch
 
 
 def test_what_would_hit_every_element_stops_the_run(
