@@ -12,8 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from pipelines import derive, features
-
-EXIT_OK, EXIT_FAILED, EXIT_ASKED_WRONGLY = 0, 1, 2
+from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK, cause_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="with --dry-run: ask the teacher N requests, for the tokens per second and per reply",
+    )
+    run.add_argument(
+        "--progress-json",
+        metavar="FILE",
+        help="also write progress into this file, one JSON object a line (docs/watching.md)",
     )
     run.set_defaults(command=_run)
 
@@ -231,68 +235,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
-    from pipelines.config import ConfigError, load_config
-    from pipelines.display import replies_in
-    from pipelines.dry_run import dry_run
-    from pipelines.run import BusyError, progress_of, run
-    from pipelines.summary import print_summary, why_empty
-    from runners.job_server import NoEngineError
-    from runners.launch import UnknownRunnerError, prepare
-    from runners.process_workers import WorkerDiedError
-    from transforms.features.embed import WeightsError
-    from transforms.outcome import StopRunError, words_of_stop
-    from transforms.video.inputs import BadInputError
+    from pipelines.run_command import run_command
 
-    console = Console(stderr=True)
-    try:
-        config = load_config(options.config, options.set)
-        if options.limit is not None and options.limit < 1:
-            raise ConfigError("--limit: at least 1")
-        if options.calibrate < 0 or (options.calibrate and not options.dry_run):
-            raise ConfigError("--calibrate: a number of requests, and only with --dry-run")
-        if options.dry_run:
-            prepare(beam_arguments)
-            dry_run(
-                options.inputs,
-                Path(options.out),
-                config,
-                limit=options.limit,
-                requests=options.calibrate,
-                console=Console(),
-            )
-            return EXIT_OK
-        manifest = run(
-            options.inputs,
-            Path(options.out),
-            config,
-            prepare,
-            beam_arguments,
-            limit=options.limit,
-            console=console,
-        )
-    except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:
-        return _say(error, EXIT_ASKED_WRONGLY)
-    except (BusyError, StopRunError, NoEngineError, WorkerDiedError) as error:
-        # Where a worker met it in this process, Beam adds its step.
-        return _say(words_of_stop(f"{type(error).__name__}: {error}") or error, EXIT_FAILED)
-    except KeyboardInterrupt:
-        return _say("interrupted; run the same command again to go on", EXIT_FAILED)
-    except Exception as error:
-        logging.getLogger(__name__).debug("the run failed", exc_info=True)
-        if told := words_of_stop(str(error)):
-            return _say(told, EXIT_FAILED)
-        return _say(f"the run failed: {_cause(error)}", EXIT_FAILED)
-    dataset = Path(options.out, "dataset")
-    print_summary(Console(), manifest, dataset, replies_in(progress_of(dataset.parent)))
-    if why := why_empty(manifest, dataset):
-        _say(why, EXIT_OK)
-    return EXIT_OK
-
-
-def _cause(error: BaseException) -> str:
-    """The last line of what Beam reports; its message is the traceback of a worker."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
+    return run_command(options, beam_arguments)
 
 
 def _say(error: object, code: int) -> int:
@@ -326,7 +271,9 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
         return _say("interrupted; the dataset is as it was", EXIT_FAILED)
     except Exception as error:
         logging.getLogger(__name__).debug("deciding anew failed", exc_info=True)
-        return _say(f"deciding anew failed, the dataset is as it was: {_cause(error)}", EXIT_FAILED)
+        return _say(
+            f"deciding anew failed, the dataset is as it was: {cause_of(error)}", EXIT_FAILED
+        )
     return EXIT_OK
 
 

@@ -1,28 +1,28 @@
-"""What a person sees while a run works and when it is done."""
+"""What a person, or a machine, is shown while a run works."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipelines.counts import POLL_S, Counts, StageCount, TeacherCount
+from pipelines.told import Told, told_by
 from schemas.rejection import UNITS, Stage
-from schemas.usage import Usage
 from transforms.progress import ProgressLog, Replied, Step
 
-POLL_S = 0.5
 LINES_EVERY_S = 3.0
 """How often a line is printed where there is no terminal to draw on."""
-
-RATE_OVER_S = 60.0
-"""Tokens per second are those of the last minute: a teacher that stands still shows as such."""
+METRICS_EVERY_S = 2.0
+"""How often an engine is asked for its metrics."""
+JSON_SCHEMA = 1
 
 SHOWN = (
     *(Stage.INGEST, Stage.DECODE, Stage.SELECT, Stage.CUT, Stage.TRANSCRIBE, Stage.CONSTRUCT),
@@ -31,132 +31,37 @@ SHOWN = (
 """In the order of the way; a stage that nothing entered is not shown."""
 
 
-@dataclass
-class StageCount:
-    entered: int = 0
-    rejected: int = 0
-    began_s: float = 0.0
-    last_s: float = 0.0
+class View(Protocol):
+    """Shows counts. All of it happens on one thread."""
 
-    @property
-    def passed(self) -> int:
-        return self.entered - self.rejected
+    def show(self, counts: Counts) -> None:
+        """Now and then."""
 
-    @property
-    def rate(self) -> float:
-        """Per second, since the stage began."""
-        return self.entered / max(self.last_s - self.began_s, POLL_S)
+    def close(self, counts: Counts) -> None:
+        """At the end."""
 
 
-@dataclass
-class TeacherCount:
-    """The replies of a run so far, with the tokens of those asked for now."""
-
-    asked: int = 0
-    reused: int = 0
-    usage: Usage = field(default_factory=Usage)
-    cost: float = 0.0
-    """At the prices of whoever was asked; 0 = the prices are not known."""
-    _recent: deque[tuple[float, int]] = field(default_factory=deque)
-    """When how many tokens were written, for the last while."""
-    _began_s: float = 0.0
-
-    def add(self, replied: Replied, now_s: float) -> None:
-        self._began_s = self._began_s or now_s
-        self.asked += replied.asked
-        self.reused += replied.reused
-        self.usage += usage_of(replied)
-        self.cost += replied.cost
-        self._recent.append((now_s, replied.completion_tokens))
-
-    def tokens_per_s(self, now_s: float) -> float:
-        """What the teacher writes per second, over the last minute or since it began."""
-        while self._recent and self._recent[0][0] < now_s - RATE_OVER_S:
-            self._recent.popleft()
-        span_s = min(max(now_s - self._began_s, POLL_S), RATE_OVER_S)
-        return sum(tokens for _, tokens in self._recent) / span_s
-
-
-def usage_of(replied: Replied) -> Usage:
-    """The tokens of the replies that were asked for."""
-    return Usage(
-        replies=replied.asked,
-        prompt_tokens=replied.prompt_tokens,
-        completion_tokens=replied.completion_tokens,
-    )
-
-
-def replies_in(log: ProgressLog) -> Replied:
-    """All replies that a progress log tells of, summed up."""
-    found = [one for one in log.read_from(0)[0] if isinstance(one, Replied)]
-    return Replied(*(sum(column) for column in zip(*found, strict=True))) if found else NO_REPLIES
-
-
-NO_REPLIES = Replied(asked=0, reused=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
-
-
-@dataclass
-class Counts:
-    """What the progress log says, summed up."""
-
-    inputs: int
-    samples: int
-    asks_constructed: bool = False
-    """Whether the teacher is asked about constructed tasks, too."""
-    constructed: int = 0
-    """Constructed tasks wanted per clip."""
-    stages: dict[Stage, StageCount] = field(default_factory=dict)
-    teacher: TeacherCount = field(default_factory=TeacherCount)
-
-    def add(self, stage: Stage, entered: int, rejected: int, now_s: float) -> None:
-        count = self.stages.setdefault(stage, StageCount(began_s=now_s))
-        count.entered += entered
-        count.rejected += rejected
-        count.last_s = now_s
-
-    def total(self, stage: Stage) -> int | None:
-        """How many will enter a stage, as far as the stages before it tell."""
-        if stage is Stage.INGEST:
-            return self.inputs
-        before = next((one for one in _BEFORE.get(stage, ()) if one in self.stages), None)
-        if before is None:
-            return None
-        passed = self.stages[before].passed
-        if before is Stage.TASK and Stage.CONSTRUCT in self.stages:
-            asked = stage is Stage.ROUTE or self.asks_constructed
-            passed += self.stages[Stage.CONSTRUCT].passed if asked else 0
-        each = {Stage.ANSWER: self.samples, Stage.CONSTRUCT: self.constructed}.get(stage, 1)
-        # Repair rounds ask more than once.
-        return max(passed * each, self.stages[stage].entered if stage in self.stages else 0)
-
-
-_BEFORE: dict[Stage, Sequence[Stage]] = {
-    Stage.DECODE: (Stage.INGEST,),
-    Stage.SELECT: (Stage.SEGMENT,),
-    Stage.CUT: (Stage.SELECT,),
-    Stage.TRANSCRIBE: (Stage.CUT,),
-    Stage.CONSTRUCT: (Stage.CUT,),
-    Stage.DESCRIBE: (Stage.CUT,),
-    # Some stages can be left out.
-    Stage.PROPOSE: (Stage.DESCRIBE, Stage.CUT),
-    Stage.ANSWER: (Stage.TASK,),
-    Stage.VERIFY: (Stage.ANSWER,),
-    Stage.ROUTE: (Stage.TASK,),
-}
-"""What tells how many will enter a stage: the first of these that runs."""
+def view_on(console: Console) -> View:
+    """A table on a terminal, else lines."""
+    return LiveTable(console) if console.is_terminal else Lines(console)
 
 
 class ProgressDisplay:
-    """Follows the progress log on a thread of its own while the pipeline runs."""
+    """Follows a run on a thread of its own: its progress log, and Beam's metrics once it has some.
 
-    def __init__(self, log: ProgressLog, counts: Counts, console: Console) -> None:
+    Engines that tell their metrics while they work need no folder in common with this machine.
+    """
+
+    def __init__(self, log: ProgressLog, counts: Counts, *views: View) -> None:
         self._log = log
         self._counts = counts
-        self._console = console
+        self._views = views
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._offset = 0
-        self._printed: dict[str, int] = {}
+        self._result: Any = None
+        self._by_metrics = False
+        self._asked_s = 0.0
 
     def __enter__(self) -> ProgressDisplay:
         self._thread.start()
@@ -171,70 +76,161 @@ class ProgressDisplay:
         self._stop.set()
         self._thread.join()
 
+    def follow(self, result: Any) -> None:
+        """Ask this Beam result for metrics, too, from now on."""
+        self._result = result
+
     def _follow(self) -> None:
-        if self._console.is_terminal:
-            with Live(self._table(), console=self._console, refresh_per_second=4) as live:
-                while not self._stop.wait(POLL_S):
-                    self._read()
-                    live.update(self._table())
-                self._read()
-                live.update(self._table())
-            return
-        printed_s = time.monotonic()
         while not self._stop.wait(POLL_S):
             self._read()
-            if time.monotonic() - printed_s >= LINES_EVERY_S:
-                printed_s = time.monotonic()
-                self._print_lines()
+            for view in self._views:
+                view.show(self._counts)
+        self._asked_s = 0.0
         self._read()
-        self._print_lines()
+        for view in self._views:
+            view.close(self._counts)
 
     def _read(self) -> None:
-        steps, self._offset = self._log.read_from(self._offset)
         now_s = time.monotonic()
+        if self._result is not None and now_s - self._asked_s >= METRICS_EVERY_S:
+            self._asked_s = now_s
+            told = _asked(self._result)
+            # From here on the file tells nothing new, and after a restart too much.
+            self._by_metrics = self._by_metrics or bool(told.steps)
+            self._counts.take(told, now_s)
+        if self._by_metrics:
+            return
+        steps, self._offset = self._log.read_from(self._offset)
         for step in steps:
             if isinstance(step, Step):
                 self._counts.add(*step, now_s)
-            else:
+            elif isinstance(step, Replied):
                 self._counts.teacher.add(step, now_s)
 
-    def _rows(self) -> Iterable[tuple[int, Sequence[str]]]:
-        """Cells of each line, name first, with a number that changes when there is news."""
-        for stage in SHOWN:
-            count = self._counts.stages.get(stage)
-            if count is not None:
-                yield count.entered, self._row(stage, count)
-        teacher = self._counts.teacher
-        if teacher.asked or teacher.reused:
-            yield teacher.asked + teacher.reused, self._teacher_row(teacher)
 
-    def _row(self, stage: Stage, count: StageCount) -> Sequence[str]:
-        total = self._counts.total(stage)
-        left = ""
-        if total is not None and count.entered < total and count.rate > 0:
-            left = f"{(total - count.entered) / count.rate:.0f} s left"
-        done = f"{count.entered}/{'?' if total is None else total} {UNITS[stage]}s"
-        rejected = f"{count.rejected} rejected" if count.rejected else ""
-        if stage is Stage.VERIFY and count.entered:
-            left = "  ".join(filter(None, (left, f"{count.passed / count.entered:.0%} accepted")))
-        return (str(stage), done, f"{count.rate:.1f}/s", left, rejected)
+def _asked(result: Any) -> Told:
+    try:
+        return told_by(result)
+    except Exception:  # noqa: BLE001 - an engine that does not tell stops no run
+        return Told()
 
-    def _teacher_row(self, teacher: TeacherCount) -> Sequence[str]:
-        speed = ""
-        if teacher.usage.completion_tokens:
-            speed = f"{teacher.tokens_per_s(time.monotonic()):.0f} tokens/s"
-        found = f"{teacher.reused} found" if teacher.reused else ""
-        cost = f"cost {teacher.cost:.4g}" if teacher.cost else ""
-        return ("teacher", f"{teacher.asked} replies", speed, found, cost)
 
-    def _table(self) -> Table:
+class LiveTable:
+    """A table that is drawn again and again on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(Table.grid(), console=console, refresh_per_second=4)
+
+    def show(self, counts: Counts) -> None:
+        if not self._live.is_started:
+            self._live.start()
         table = Table.grid(padding=(0, 2))
-        for _, row in self._rows():
+        for _, row in rows(counts):
             table.add_row(*row)
-        return table
+        self._live.update(table)
 
-    def _print_lines(self) -> None:
-        for news, row in self._rows():
+    def close(self, counts: Counts) -> None:
+        self.show(counts)
+        self._live.stop()
+
+
+class Lines:
+    """A line for each stage that has news, every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printed: dict[str, int] = {}
+        self._printed_s = time.monotonic()
+
+    def show(self, counts: Counts) -> None:
+        if time.monotonic() - self._printed_s >= LINES_EVERY_S:
+            self.close(counts)
+
+    def close(self, counts: Counts) -> None:
+        self._printed_s = time.monotonic()
+        for news, row in rows(counts):
             if self._printed.get(row[0]) != news:
                 self._printed[row[0]] = news
                 self._console.print("  ".join(part for part in row if part), highlight=False)
+
+
+class JsonLines:
+    """One JSON object a line, for machines; docs/watching.md names its fields."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._began_s = self._printed_s = time.monotonic()
+
+    def show(self, counts: Counts) -> None:
+        if time.monotonic() - self._printed_s >= LINES_EVERY_S:
+            self.close(counts)
+
+    def close(self, counts: Counts) -> None:
+        self._printed_s = time.monotonic()
+        self.say("progress", **as_json(counts))
+
+    def say(self, event: str, **fields: Any) -> None:
+        """One line: what happened, and when after the start of the run."""
+        elapsed_s = round(time.monotonic() - self._began_s, 1)
+        told = {"event": event, "schema": JSON_SCHEMA, "elapsed_s": elapsed_s, **fields}
+        print(json.dumps(told), file=self._stream, flush=True)
+
+
+def as_json(counts: Counts) -> dict[str, Any]:
+    """What the table shows, as numbers."""
+    teacher = counts.teacher
+    return {
+        "stages": {
+            str(stage): {
+                "unit": UNITS[stage],
+                "entered": count.entered,
+                "rejected": count.rejected,
+                "total": counts.total(stage),
+                "total_is_final": counts.is_final(stage),
+                "per_s": round(count.rate, 3),
+                "left_s": counts.left_s(stage),
+            }
+            for stage, count in _shown(counts)
+        },
+        "replies": {
+            "asked": teacher.asked,
+            "reused": teacher.reused,
+            "prompt_tokens": teacher.usage.prompt_tokens,
+            "completion_tokens": teacher.usage.completion_tokens,
+            "cost": round(teacher.cost, 6),
+        },
+    }
+
+
+def _shown(counts: Counts) -> Iterable[tuple[Stage, StageCount]]:
+    return ((stage, counts.stages[stage]) for stage in SHOWN if stage in counts.stages)
+
+
+def rows(counts: Counts) -> Iterable[tuple[int, Sequence[str]]]:
+    """Cells of each line, name first, with a number that changes when there is news."""
+    for stage, count in _shown(counts):
+        yield count.entered, _row(counts, stage, count)
+    teacher = counts.teacher
+    if teacher.asked or teacher.reused:
+        yield teacher.asked + teacher.reused, _teacher_row(teacher)
+
+
+def _row(counts: Counts, stage: Stage, count: StageCount) -> Sequence[str]:
+    total, left_s = counts.total(stage), counts.left_s(stage)
+    left = "" if left_s is None else f"{left_s:.0f} s left"
+    of = "?" if total is None else str(total)
+    more = "" if total is None or counts.is_final(stage) else "+"
+    done = f"{count.entered}/{of}{more} {UNITS[stage]}s"
+    rejected = f"{count.rejected} rejected" if count.rejected else ""
+    if stage is Stage.VERIFY and count.entered:
+        left = "  ".join(filter(None, (left, f"{count.passed / count.entered:.0%} accepted")))
+    return (str(stage), done, f"{count.rate:.1f}/s", left, rejected)
+
+
+def _teacher_row(teacher: TeacherCount) -> Sequence[str]:
+    speed = ""
+    if teacher.usage.completion_tokens:
+        speed = f"{teacher.tokens_per_s(time.monotonic()):.0f} tokens/s"
+    found = f"{teacher.reused} found" if teacher.reused else ""
+    cost = f"cost {teacher.cost:.4g}" if teacher.cost else ""
+    return ("teacher", f"{teacher.asked} replies", speed, found, cost)

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.runners.runner import PipelineState
 from rich.console import Console
 
 from pipelines.config import Config
+from pipelines.counts import Counts
 from pipelines.curate import Curate
-from pipelines.display import Counts, ProgressDisplay
+from pipelines.display import JsonLines, ProgressDisplay, View, view_on
 from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
+from pipelines.told import Told, told_by
 from pipelines.way import Plan, at_work_of
 from proofreel import __version__
 from runners.launch import works_here, works_on_this_machine
@@ -32,6 +35,7 @@ from transforms.at_work import AtWork
 from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
 from transforms.publish.manifest import MANIFEST_FILE, Manifest
@@ -66,8 +70,12 @@ def run(
     *,
     limit: int | None = None,
     console: Console,
-) -> Manifest:
+    machine: JsonLines | None = None,
+) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
+
+    Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
+    of progress beside the console.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline.
@@ -104,7 +112,8 @@ def run(
         for note in (*told, *_costs(config), *about_teacher, *_left(at_work)):
             console.print(f"note: {note}", highlight=False, markup=False)
         at_work.clear()
-        _run_pipeline(plan, sources, refused, runner, options, console)
+        views = [view_on(console), *([machine] if machine else [])]
+        told_of = _run_pipeline(plan, sources, refused, runner, options, views)
         at_work.clear()
         keep_own_files(out / "dataset", Path(plan.dataset_folder))
         move_into_place(Path(plan.dataset_folder), out / "dataset")
@@ -114,7 +123,7 @@ def run(
         # What was found out on the way; the others were told before.
         for note in manifest.notes[len(plan.facts.notes) :]:
             console.print(f"note: {note}", highlight=False, markup=False)
-        return manifest
+        return manifest, told_of
 
 
 def _left(at_work: AtWork) -> tuple[str, ...]:
@@ -235,8 +244,8 @@ def _run_pipeline(
     refused: Sequence[Rejection],
     runner: Any,
     options: Any,
-    console: Console,
-) -> None:
+    views: Sequence[View],
+) -> Told:
     if refused:
         plan.progress.add(Stage.INGEST, entered=len(refused), rejected=len(refused))
     config = plan.config
@@ -246,9 +255,20 @@ def _run_pipeline(
         asks_constructed=config.teacher.kind is not TeacherKind.MEASURE,
         constructed=config.constructed.wanted,
     )
-    display = ProgressDisplay(plan.progress, counts, console)
-    with display, beam.Pipeline(runner=runner, options=options) as pipeline:
-        _ = pipeline | "Curate" >> Curate(plan, sources, refused)
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    _ = pipeline | "Curate" >> Curate(plan, sources, refused)
+    with ProgressDisplay(plan.progress, counts, *views) as display:
+        result = pipeline.run()
+        display.follow(result)
+        try:
+            state = result.wait_until_finish()
+        except KeyboardInterrupt:
+            # An engine would go on without us.
+            result.cancel()
+            raise
+    if state != PipelineState.DONE:
+        raise StopRunError(f"the engine ended the job as {state}; run the same command again")
+    return told_by(result)
 
 
 @contextmanager

@@ -11,21 +11,36 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.records import find_record
+from pipelines.times import seconds, time_table
+from pipelines.told import LegTime
 from schemas.base import ID_HEX_CHARS
 from schemas.case import Case, Footage
 from schemas.clip import Clip
 from schemas.rejection import OPTIONAL
 from schemas.usage import Usage
-from transforms.progress import Replied
+from transforms.progress import Replied, Slowest
 from transforms.publish.manifest import REJECTED_FILE, FunnelStage, Manifest
 
 _ID = re.compile(rf"([vctr][0-9a-f]{{{ID_HEX_CHARS}}})(-[qk][0-9]+)?")
 """An id of ours; what was not made yet is named after its clip, with a number."""
 
 
-def print_summary(console: Console, manifest: Manifest, folder: Path, replied: Replied) -> None:
-    """Where the dataset is, what is in it, and what the replies took, `replied` those of this
-    run."""
+def print_summary(
+    console: Console,
+    manifest: Manifest,
+    folder: Path,
+    replied: Replied,
+    times: Sequence[LegTime] = (),
+    slow: Sequence[Slowest] = (),
+) -> None:
+    """Where the dataset is, what is in it, what the replies took and where the time went;
+    `replied`, `times` and `slow` are those of this run."""
+    if times:
+        console.print(time_table(times))
+    for one in slow:
+        name = named(folder.parent / "work" / "records", one.subject, one.parent)
+        said = f"slowest {one.leg}: {seconds(one.busy_s)}, {name}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     console.print(funnel_table(manifest.funnel))
     console.print(f"dataset: {folder}", highlight=False, soft_wrap=True)
     console.print(f"holds: {held(manifest)}", highlight=False)

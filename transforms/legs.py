@@ -10,6 +10,7 @@ the run.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ import apache_beam as beam
 from schemas.rejection import Reason, Rejected, Stage
 from transforms.at_work import NOT_NOTED, AtWork
 from transforms.failure_limit import NO_LIMIT, FailureLimit
+from transforms.naming import named
 from transforms.outcome import Outcome, Subject, Work, is_fatal, rejections
 from transforms.progress import ProgressLog
 from transforms.retry import RetryPolicy, tried
@@ -54,9 +56,12 @@ class Leg(beam.PTransform):
         subjects: Callable[[Any], Sequence[Subject]],
         progress: ProgressLog,
         care: Care = Care(),
+        *,
+        timed_as: str = "",
     ) -> None:
+        """`timed_as`: under which name its time counts, where that is not the stage's."""
         super().__init__()
-        self._do = _LegFn(stage, work, subjects, progress, care)
+        self._do = _LegFn(stage, work, subjects, progress, care, timed_as)
 
     def expand(self, elements: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
         return elements | beam.ParDo(self._do).with_outputs(REJECTED, TALLY, main=OUT)
@@ -70,20 +75,21 @@ class _LegFn(beam.DoFn):
         subjects: Callable[[Any], Sequence[Subject]],
         progress: ProgressLog,
         care: Care,
+        timed_as: str,
     ) -> None:
         self._stage = stage
         self._work = work
         self._subjects = subjects
         self._progress = progress
         self._care = care
+        # A step between legs counts for itself: what it gets has been counted before.
+        self._leg = timed_as or (str(stage) if progress.counts else leg_of(stage, work))
 
     def process(self, element: Any) -> Iterator[Any]:
         outcome = self._outcome(element)
         rejected = len(outcome.rejections)
         self._progress.add(self._stage, entered=outcome.entered, rejected=rejected)
-        # A step between legs counts for itself: what it gets has been counted before.
-        leg = getattr(self._work, "__name__", type(self._work).__name__)
-        self._care.limit.note(self._stage, leg, outcome.entered, outcome.rejections)
+        self._care.limit.note(self._stage, self._leg, outcome.entered, outcome.rejections)
         yield from outcome.outputs
         for rejection in outcome.rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
@@ -91,27 +97,36 @@ class _LegFn(beam.DoFn):
 
     def _outcome(self, element: Any) -> Outcome[Any]:
         try:
-            with self._care.at_work.on(self._stage, self._subjects(element)):
-                return tried(lambda: self._work(element), self._care.retry, self._say(element))
+            return self._worked(element)
         except Rejected as rejected:
             return self._all_rejected(element, rejected.reason, rejected.detail)
         except Exception as error:
             if is_fatal(error):
                 raise
-            LOG.exception("%s failed on %s", self._stage, self._name(element))
+            with named(self._stage, self._subjects(element)):
+                LOG.exception("failed")
             detail = f"{type(error).__name__}: {error}"[:500]
             return self._all_rejected(element, Reason.INTERNAL_ERROR, detail)
 
-    def _say(self, element: Any) -> Callable[[int], None]:
-        def say(attempt: int) -> None:
-            named = self._stage, self._name(element)
-            LOG.warning("%s failed on %s in try %d; it is tried again", *named, attempt)
-
-        return say
-
-    def _name(self, element: Any) -> str:
-        return ", ".join(subject for subject, _ in self._subjects(element))
+    def _worked(self, element: Any) -> Outcome[Any]:
+        subjects = self._subjects(element)
+        began_s = time.monotonic()
+        try:
+            with named(self._stage, subjects), self._care.at_work.on(self._stage, subjects):
+                return tried(lambda: self._work(element), self._care.retry, _say)
+        finally:
+            self._progress.add_busy(self._leg, time.monotonic() - began_s, subjects)
 
     def _all_rejected(self, element: Any, reason: Reason, detail: str) -> Outcome[Any]:
         subjects = self._subjects(element)
         return Outcome((), list(rejections(self._stage, subjects, reason, detail)), len(subjects))
+
+
+def leg_of(stage: Stage, work: Work[Any]) -> str:
+    """What a step between two legs is called where it is counted."""
+    name = getattr(work, "__name__", type(work).__name__)
+    return f"{stage}.{name.strip('_').lower()}"
+
+
+def _say(attempt: int) -> None:
+    LOG.warning("failed in try %d; it is tried again", attempt)

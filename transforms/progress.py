@@ -1,20 +1,27 @@
-"""What has been done so far, written down by all workers of a run as they go.
+"""What has been done so far, told by all workers of a run as they go.
 
-A file of JSON lines to which every process appends: short appends are whole on a local file
-system. It only feeds the display; the funnel is counted from the records themselves.
+Twice: as Beam metrics, which some engines tell only at the end of a run, and in a file of JSON
+lines to which every process appends; short appends are whole on a local file system. Both only feed
+what people see; the funnel is counted from the records themselves.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from schemas.rejection import Stage
+from transforms.leg_metrics import ENTERED, REJECTED, counter, note_busy
+from transforms.outcome import Subject
 
-REPLIES = "replies"
+REPLIES, SLOWEST = "replies", "slowest"
+SLOW_S = 1.0
+"""What took less is not told by name."""
+COST_UNIT = 1e-6
+"""Beam counts in whole numbers."""
 
 
 class Step(NamedTuple):
@@ -36,15 +43,50 @@ class Replied(NamedTuple):
     cost: float
     """Of those tokens, at the prices of the model that was asked."""
 
+    def in_whole_numbers(self) -> dict[str, int]:
+        """As counters hold it; the cost in `COST_UNIT`."""
+        return {**self._asdict(), "cost": round(self.cost / COST_UNIT)}
+
+    @classmethod
+    def of_whole_numbers(cls, counted: Mapping[str, int]) -> Replied:
+        """As it was put into counters; what none speaks of is 0."""
+        found = {name: counted.get(name, 0) for name in cls._fields}
+        return cls(**{**found, "cost": round(found["cost"] * COST_UNIT, 6)})
+
+
+NO_REPLIES = Replied(asked=0, reused=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
+
+
+class Slowest(NamedTuple):
+    """The element that a worker was at for longer than at any before of the same leg."""
+
+    leg: str
+    busy_s: float
+    subject: str
+    parent: str
+    """Ids of what it stands for, if of several the first, and of what that was made from."""
+
+
+Line = Step | Replied | Slowest
+
+_slowest: dict[tuple[str, str], float] = {}
+"""By log and leg, of this process."""
+
 
 @dataclass(frozen=True)
 class ProgressLog:
-    """Where progress is written down; an empty path = nowhere."""
+    """Where progress is written down; an empty path = in Beam's metrics alone."""
 
     path: str = ""
+    counts: bool = True
+    """Whether it counts at all: what stands between two legs has been counted before."""
 
     def add(self, stage: Stage, *, entered: int, rejected: int) -> None:
         """Note that a stage has dealt with so many more, in its unit."""
+        if not self.counts:
+            return
+        counter(str(stage), ENTERED).inc(entered)
+        counter(str(stage), REJECTED).inc(rejected)
         self._write([str(stage), entered, rejected])
 
     def add_replies(
@@ -57,8 +99,19 @@ class ProgressLog:
         cost: float = 0.0,
     ) -> None:
         """Note that a model has given so many more replies."""
-        if asked or reused:
-            self._write([REPLIES, asked, reused, prompt_tokens, completion_tokens, cost])
+        if not self.counts or not (asked or reused):
+            return
+        replied = Replied(asked, reused, prompt_tokens, completion_tokens, cost)
+        for name, value in replied.in_whole_numbers().items():
+            counter(REPLIES, name).inc(value)
+        self._write([REPLIES, *replied])
+
+    def add_busy(self, leg: str, busy_s: float, subjects: Sequence[Subject]) -> None:
+        """Note how long a worker was at an element; by name only if that was the longest yet."""
+        note_busy(leg, busy_s)
+        if self.path and subjects and busy_s > _slowest.get((self.path, leg), SLOW_S):
+            _slowest[self.path, leg] = busy_s
+            self._write([SLOWEST, leg, round(busy_s, 3), *subjects[0]])
 
     def _write(self, values: list[str | int | float]) -> None:
         if not self.path:
@@ -71,7 +124,7 @@ class ProgressLog:
         finally:
             os.close(descriptor)
 
-    def read_from(self, offset: int) -> tuple[list[Step | Replied], int]:
+    def read_from(self, offset: int) -> tuple[list[Line], int]:
         """Lines after a byte offset, and the offset after them."""
         try:
             with open(self.path, "rb") as stream:  # noqa: PTH123 - paired with os.open above
@@ -83,10 +136,15 @@ class ProgressLog:
         return list(_lines(whole)), offset + len(whole)
 
 
-NOWHERE = ProgressLog()
+NOWHERE = ProgressLog(counts=False)
 
 
-def _lines(data: bytes) -> Iterator[Step | Replied]:
+def _lines(data: bytes) -> Iterator[Line]:
     for line in data.splitlines():
-        name, *counts = json.loads(line)
-        yield Replied(*counts) if name == REPLIES else Step(Stage(name), *counts)
+        kind, *values = json.loads(line)
+        if kind == REPLIES:
+            yield Replied(*values)
+        elif kind == SLOWEST:
+            yield Slowest(*values)
+        else:
+            yield Step(Stage(kind), *values)

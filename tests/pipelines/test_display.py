@@ -11,9 +11,13 @@ import pytest
 from pipeline_helpers import FAST, bikes, carphone, funnel, run_here
 from rich.console import Console
 
-from pipelines.display import Counts, ProgressDisplay, TeacherCount, replies_in
+from pipelines.counts import Counts, TeacherCount, replies_in
+from pipelines.display import ProgressDisplay, view_on
+from pipelines.times import slowest, time_table
+from pipelines.told import LegTime, Told
 from schemas.rejection import Stage
-from transforms.progress import ProgressLog, Replied
+from schemas.usage import Usage
+from transforms.progress import ProgressLog, Replied, Step
 
 
 def counts(*steps: tuple[Stage, int, int]) -> Counts:
@@ -62,7 +66,7 @@ def test_everything_is_shown_at_the_end(terminal: bool, tmp_path: Path) -> None:
     log = ProgressLog(str(tmp_path / "progress.jsonl"))
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=100)
-    with ProgressDisplay(log, Counts(inputs=3, samples=4), console):
+    with ProgressDisplay(log, Counts(inputs=3, samples=4), view_on(console)):
         log.add(Stage.INGEST, entered=1, rejected=0)
         log.add(Stage.INGEST, entered=2, rejected=1)
         log.add(Stage.DECODE, entered=1, rejected=0)
@@ -74,7 +78,7 @@ def test_everything_is_shown_at_the_end(terminal: bool, tmp_path: Path) -> None:
 def test_a_display_without_a_log_ends(tmp_path: Path) -> None:
     text = io.StringIO()
     none = ProgressLog(str(tmp_path / "none"))
-    with ProgressDisplay(none, Counts(inputs=3, samples=4), Console(file=text)):
+    with ProgressDisplay(none, Counts(inputs=3, samples=4), view_on(Console(file=text))):
         pass
     assert text.getvalue() == ""
 
@@ -147,7 +151,7 @@ def test_the_teacher_and_what_it_reaches_are_shown(terminal: bool, tmp_path: Pat
     log = ProgressLog(str(tmp_path / "progress.jsonl"))
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=160)
-    with ProgressDisplay(log, Counts(inputs=1, samples=4), console):
+    with ProgressDisplay(log, Counts(inputs=1, samples=4), view_on(console)):
         for stage in (Stage.CUT, Stage.TRANSCRIBE, Stage.DESCRIBE, Stage.PROPOSE):
             log.add(stage, entered=1, rejected=0)
         log.add(Stage.CONSTRUCT, entered=2, rejected=0)
@@ -170,3 +174,80 @@ def test_replies_of_a_log_are_summed_up(tmp_path: Path) -> None:
     log.add_replies(asked=1, prompt_tokens=7, completion_tokens=3, cost=0.25)
     log.add_replies(asked=2, reused=4, prompt_tokens=1, cost=0.5)
     assert replies_in(log) == (3, 4, 8, 3, 0.75)
+
+
+def test_time_left_is_told_only_when_it_is_known_what_comes() -> None:
+    """While videos still arrive, nobody knows how many clips there will be."""
+    found = Counts(inputs=4, samples=2)
+    for step, now_s in (((Stage.INGEST, 4, 0), 0.0), ((Stage.DECODE, 2, 0), 1.0)):
+        found.add(*step, now_s=now_s)
+    found.add(Stage.SEGMENT, 20, 0, now_s=1.0)
+    found.add(Stage.SELECT, 10, 0, now_s=1.0)
+    found.add(Stage.SELECT, 0, 0, now_s=3.0)
+    assert (found.total(Stage.SELECT), found.is_final(Stage.SELECT)) == (20, False)
+    assert found.left_s(Stage.SELECT) is None
+    found.add(Stage.DECODE, 2, 0, now_s=3.0)
+    assert found.is_final(Stage.SELECT)
+    assert found.left_s(Stage.SELECT) == pytest.approx(2.0)
+    assert found.left_s(Stage.INGEST) is None
+
+
+def test_metrics_of_an_engine_are_shown_without_a_log() -> None:
+    """They are totals, and one that comes late or comes down takes nothing back."""
+    found = Counts(inputs=4, samples=2)
+    found.take(Told((Step(Stage.DECODE, 3, 1),), Replied(2, 1, 10, 5, 0.5)), now_s=1.0)
+    found.take(Told((Step(Stage.DECODE, 2, 1),), Replied(1, 1, 10, 5, 0.5)), now_s=2.0)
+    found.take(Told((Step(Stage.DECODE, 4, 1),), Replied(3, 1, 20, 9, 0.75)), now_s=3.0)
+    decode, teacher = found.stages[Stage.DECODE], found.teacher
+    assert (decode.entered, decode.rejected) == (4, 1)
+    assert (teacher.asked, teacher.reused, teacher.cost) == (3, 1, 0.75)
+    assert teacher.usage == Usage(replies=3, prompt_tokens=20, completion_tokens=9)
+
+
+def test_json_lines_are_for_machines(tmp_path: Path) -> None:
+    """Each line stands alone, nothing in them goes down, and the last says how it ended."""
+    shutil.copyfile(bikes(), tmp_path / "bikes.mp4")
+    out, told = tmp_path / "out", tmp_path / "told.jsonl"
+    assert run_here(tmp_path / "bikes.mp4", "--out", out, *FAST, "--progress-json", told) == 0
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    assert {line["schema"] for line in lines} == {1}
+    *running, last = lines
+    assert {line["event"] for line in running} == {"progress"}
+    times = [line["elapsed_s"] for line in lines]
+    assert times == sorted(times)
+    decoded = [line["stages"].get("decode", {}).get("entered", 0) for line in running]
+    assert decoded == sorted(decoded)
+    for stage, count in running[-1]["stages"].items():
+        assert count["entered"] == funnel(out)[stage]["in"]
+        assert count["rejected"] == sum(funnel(out)[stage]["rejected"].values())
+    assert last["event"] == "done"
+    assert last["samples"] > 0
+    assert {"decode", "cut", "answer", "verify"} <= last["legs"].keys()
+    cut = last["legs"]["cut"]
+    assert 0 < cut["p50_s"] <= cut["p95_s"] <= cut["longest_s"] <= cut["busy_s"] + 1e-3
+
+
+def test_json_lines_say_what_went_wrong(tmp_path: Path) -> None:
+    told = tmp_path / "told.jsonl"
+    nothing = tmp_path / "nothing.mp4"
+    assert run_here(nothing, "--out", tmp_path / "out", "--progress-json", told) == 2
+    [line] = [json.loads(line) for line in told.read_text().splitlines()]
+    assert (line["event"], line["exit_code"]) == ("failed", 2)
+    assert "nothing.mp4" in line["error"]
+
+
+def test_the_summary_says_where_the_time_went(tmp_path: Path) -> None:
+    log = ProgressLog(str(tmp_path / "log"))
+    for busy_s, video in ((2.0, "v1"), (9.0, "v2"), (3.0, "v3")):
+        log.add_busy("decode", busy_s, [(video, f"{video}.mp4")])
+    log.add_busy("cut", 0.1, [("c1", "v1")])
+    assert [(one.leg, one.busy_s, one.subject) for one in slowest(log)] == [("decode", 9.0, "v2")]
+    text = io.StringIO()
+    times = [
+        LegTime("decode", 3, 14.0, 9.0, {2048: 1, 4096: 1, 16384: 1}),
+        LegTime("cut", 2, 6.0, 4.0, {2048: 1, 4096: 1}),
+        LegTime("select", 2, 0.01, 0.005, {8: 2}),
+    ]
+    Console(file=text, width=100).print(time_table(times))
+    said = text.getvalue()
+    assert [word in said for word in ("decode", "70%", "4.7 s", "9.0 s", "the rest")] == [True] * 5

@@ -12,12 +12,11 @@ import pytest
 from pipeline_helpers import FAST, bikes, carphone, manifest, rejected_rows, run_here
 from rich.console import Console
 
-from pipelines.display import NO_REPLIES
 from pipelines.folder import Folder
 from pipelines.records import records
 from pipelines.summary import file_of, funnel_table, named, print_summary, why_empty
 from schemas.case import Footage
-from transforms.progress import Replied
+from transforms.progress import NO_REPLIES, Replied
 from transforms.publish.manifest import Manifest
 
 Capture = pytest.CaptureFixture[str]

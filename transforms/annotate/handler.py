@@ -21,6 +21,7 @@ from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
 from transforms.annotate.teacher import Reply, Request, TeacherSettings
 from transforms.annotate.teachers import ask_stored
+from transforms.leg_metrics import busy
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, StopRunError, Subject, is_fatal
@@ -67,9 +68,10 @@ class StoredTeacher:
 class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
     """Puts the requests of a batch of subjects to the teacher together."""
 
-    def __init__(self, asker: Asker, teacher: StoredTeacher, *, share: bool) -> None:
+    def __init__(self, stage: Stage, asker: Asker, teacher: StoredTeacher, *, share: bool) -> None:
         """`share`: one teacher for all processes of the machine, not one in each."""
         super().__init__()
+        self._stage = stage
         self._asker = asker
         self._teacher = teacher
         self._share = share
@@ -83,7 +85,8 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         model: StoredTeacher,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Answered[Any]]:
-        return gather(self._asker, batch, model.ask)
+        with busy(str(self._stage), len(batch)):
+            return gather(self._asker, batch, model.ask)
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         size = self._teacher.settings.batch
@@ -145,7 +148,7 @@ class AskTeacher(beam.PTransform):
         teacher = self._teacher
         # One identity for all legs that ask this teacher, so that all share one model.
         identity = content_hash("teacher", teacher.settings.model_dump(mode="json"))[:16]
-        handler = TeacherHandler(self._asker, teacher, share=self._share)
+        handler = TeacherHandler(self._stage, self._asker, teacher, share=self._share)
         answered = elements | "Ask" >> RunInference(handler, model_identifier=identity)
         subjects = self._subjects
         done = answered | "Read" >> Leg(
@@ -154,6 +157,7 @@ class AskTeacher(beam.PTransform):
             lambda one: subjects(one.subject),
             teacher.progress,
             self._care,
+            timed_as=f"{self._stage}.read",
         )
         usage = answered | "Usage" >> beam.Map(_usage, str(self._stage))
         return {OUT: done[OUT], REJECTED: done[REJECTED], TALLY: done[TALLY], USAGE: usage}

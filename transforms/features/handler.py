@@ -9,6 +9,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from transforms.features.embed import ClipModel, FeatureSettings, load_model
 from transforms.features.pictures import Embedded, Wanted, embed_wanted
+from transforms.leg_metrics import busy
 from transforms.memo import MemoStore
 
 SUBJECTS_PER_BATCH = 8
@@ -44,7 +45,8 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
         model: LazyModel,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Embedded[Any]]:
-        return [embed_wanted(wanted, self._store, model.get) for wanted in batch]
+        with busy("embed", len(batch)):
+            return [embed_wanted(wanted, self._store, model.get) for wanted in batch]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         return {"min_batch_size": 1, "max_batch_size": SUBJECTS_PER_BATCH}

@@ -1,0 +1,111 @@
+"""`proofreel run`: from its options to an exit code, and the words for what went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.config import Config, ConfigError, load_config
+from pipelines.counts import replies_in
+from pipelines.display import JsonLines
+from pipelines.dry_run import dry_run
+from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK, cause_of
+from pipelines.run import BusyError, progress_of, run
+from pipelines.summary import print_summary, why_empty
+from pipelines.times import slowest, times_as_json
+from pipelines.told import Told
+from runners.job_server import NoEngineError
+from runners.launch import UnknownRunnerError, prepare
+from runners.process_workers import WorkerDiedError
+from transforms.features.embed import WeightsError
+from transforms.outcome import StopRunError, words_of_stop
+from transforms.publish.manifest import Manifest
+from transforms.video.inputs import BadInputError
+
+
+def run_command(options: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
+    """Run as the options say; returns the exit code: 0 done, 1 failed, 2 asked wrongly."""
+    with ExitStack() as stack:
+        machine = None
+        try:
+            if options.progress_json:
+                stream = stack.enter_context(Path(options.progress_json).open("w", buffering=1))
+                machine = JsonLines(stream)
+            _run(options, beam_arguments, machine)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all of it is told
+            code, words = trouble(error)
+            print(f"proofreel: {words}", file=sys.stderr)
+            if machine:
+                machine.say("failed", exit_code=code, error=words)
+            return code
+    return EXIT_OK
+
+
+def _run(
+    options: argparse.Namespace, beam_arguments: Sequence[str], machine: JsonLines | None
+) -> None:
+    config = load_config(options.config, options.set)
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError("--limit: at least 1")
+    if options.calibrate < 0 or (options.calibrate and not options.dry_run):
+        raise ConfigError("--calibrate: a number of requests, and only with --dry-run")
+    if options.dry_run:
+        _dry_run(options, beam_arguments, config)
+        return
+    manifest, told = run(
+        options.inputs,
+        Path(options.out),
+        config,
+        prepare,
+        beam_arguments,
+        limit=options.limit,
+        console=Console(stderr=True),
+        machine=machine,
+    )
+    _say_what_came(Path(options.out), manifest, told)
+    if machine:
+        samples = sum(shard.samples for shard in manifest.shards)
+        machine.say("done", samples=samples, legs=times_as_json(told.times))
+
+
+def _dry_run(options: argparse.Namespace, beam_arguments: Sequence[str], config: Config) -> None:
+    prepare(beam_arguments)
+    dry_run(
+        options.inputs,
+        Path(options.out),
+        config,
+        limit=options.limit,
+        requests=options.calibrate,
+        console=Console(),
+    )
+
+
+def _say_what_came(out: Path, manifest: Manifest, told: Told) -> None:
+    log = progress_of(out)
+    # Where one process holds the model for all, its replies are told in the file alone.
+    replied = told.replied if any(told.replied) else replies_in(log)
+    dataset = out / "dataset"
+    print_summary(Console(), manifest, dataset, replied, told.times, slowest(log))
+    if why := why_empty(manifest, dataset):
+        print(f"proofreel: {why}", file=sys.stderr)
+
+
+def trouble(error: BaseException) -> tuple[int, str]:
+    """Exit code and one line of words for what ended a run."""
+    if isinstance(error, (ConfigError, BadInputError, WeightsError, UnknownRunnerError)):
+        return EXIT_ASKED_WRONGLY, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_FAILED, "interrupted; run the same command again to go on"
+    if isinstance(error, (BusyError, StopRunError, NoEngineError, WorkerDiedError)):
+        # Where a worker met it in this process, Beam adds its step.
+        return EXIT_FAILED, words_of_stop(f"{type(error).__name__}: {error}") or str(error)
+    logging.getLogger(__name__).debug("the run failed", exc_info=True)
+    if told := words_of_stop(str(error)):
+        return EXIT_FAILED, told
+    return EXIT_FAILED, f"the run failed: {cause_of(error)}"
