@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--out", required=True, metavar="DIR", help="output folder")
     _add_settings(run)
+    run.add_argument(
+        "--store",
+        metavar="DIR",
+        help="folder of the memo store, which several outputs may share, also at once; OUT/work/"
+        "memo, or the one of the last run into OUT, unless said",
+    )
     run.add_argument("--limit", type=int, metavar="N", help="take only the first N sources")
     run.add_argument(
         "--dry-run",
@@ -259,6 +265,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
                 limit=options.limit,
                 requests=options.calibrate,
                 console=Console(),
+                store=options.store,
             )
             return EXIT_OK
         manifest = run(
@@ -268,6 +275,7 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> int:
             prepare,
             beam_arguments,
             limit=options.limit,
+            store=options.store,
             console=console,
         )
     except (ConfigError, BadInputError, WeightsError, UnknownRunnerError) as error:

@@ -10,9 +10,11 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from schemas.rejection import Stage
+from transforms.trouble import minding
 
 REPLIES = "replies"
 
@@ -65,11 +67,12 @@ class ProgressLog:
             return
         line = json.dumps(values) + "\n"
         # One write of a short line with O_APPEND: lines of several processes do not mix.
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        with minding(Path(self.path).parent, "folder of the progress log"):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
 
     def read_from(self, offset: int) -> tuple[list[Step | Replied], int]:
         """Lines after a byte offset, and the offset after them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from transforms.outcome import StopRunError
 
 AGAIN = "then run the same command again, it goes on where it was"
+DATASET = "folder of the new dataset"
 LOST = frozenset(
     {
         *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT),
