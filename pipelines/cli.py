@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--out", required=True, metavar="DIR", help="output folder")
     _add_settings(run)
+    run.add_argument(
+        "--store",
+        metavar="DIR",
+        help="folder of the memo store, which several outputs may share, also at once; OUT/work/"
+        "memo, or the one of the last run into OUT, unless said",
+    )
     run.add_argument("--limit", type=int, metavar="N", help="take only the first N sources")
     run.add_argument(
         "--dry-run",

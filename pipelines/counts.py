@@ -105,15 +105,13 @@ class Counts:
             if any(more):
                 self.add(step.stage, *more, now_s)
         teacher, replied = self.teacher, told.replied
-        had_replies = Replied(
-            teacher.asked,
-            teacher.reused,
-            teacher.usage.prompt_tokens,
-            teacher.usage.completion_tokens,
-            teacher.cost,
-        )
+        usage = teacher.usage
         more_replies = Replied(
-            *(max(now - had, 0) for now, had in zip(replied, had_replies, strict=True))
+            asked=max(replied.asked - teacher.asked, 0),
+            reused=max(replied.reused - teacher.reused, 0),
+            prompt_tokens=max(replied.prompt_tokens - usage.prompt_tokens, 0),
+            completion_tokens=max(replied.completion_tokens - usage.completion_tokens, 0),
+            cost=max(replied.cost - teacher.cost, 0.0),
         )
         if any(more_replies):
             teacher.add(more_replies, now_s)

@@ -14,9 +14,9 @@ from pipelines.estimate import Estimate, Line, estimate
 from pipelines.estimate_examination import CLAIMS_PER_ROLLOUT, EXAMINATION
 from pipelines.preflight import check_installed, check_prompts, check_teacher
 from pipelines.run import locked
+from pipelines.store import remember_store, store_of
 from pipelines.survey import survey
 from transforms.annotate.teacher import TeacherKind
-from transforms.memo import MemoStore
 from transforms.video.inputs import expand_inputs
 
 
@@ -28,12 +28,14 @@ def dry_run(
     limit: int | None,
     requests: int,
     console: Console,
+    store: str | None = None,
 ) -> None:
     """Print what a run would ask. Writes nothing, unless `requests` are to be asked now.
 
     Raises BadInputError, ConfigError, TeacherUnavailable and BusyError.
     """
-    sources, refused = expand_inputs(inputs, out)
+    memo = store_of(out, store)
+    sources, refused = expand_inputs(inputs, out, Path(memo.root))
     sources = sources[:limit]
     check_prompts(config)
     measured: Calibration | None = None
@@ -43,16 +45,17 @@ def dry_run(
         check_installed(config)
         work = out / "work"
         work.mkdir(parents=True, exist_ok=True)
-        store = MemoStore(str(work / "memo"))
         with locked(work / "lock"):
+            remember_store(out, memo)
+            memo = memo.prepare()
             whole = any(source.questions for source in sources)
-            for note in check_teacher(config, store, here=True, whole=whole):
+            for note in check_teacher(config, memo, here=True, whole=whole):
                 console.print(f"note: {note}", highlight=False, markup=False)
             wanted = max(requests // REQUESTS_PER_CLIP, 1)
-            scenes = survey(sources, out, config).scenes
-            scenes = scenes or tuple(first_scenes(sources, wanted, config, store))
-            measured = calibrate(requests, scenes, config, store)
-    found = estimate(survey(sources, out, config), out, config)
+            scenes = survey(sources, out, config, memo).scenes
+            scenes = scenes or tuple(first_scenes(sources, wanted, config, memo))
+            measured = calibrate(requests, scenes, config, memo)
+    found = estimate(survey(sources, out, config, memo), config, memo)
     console.print(_table(found))
     calibrated = measured is not None or not requests
     for line in lines(found, config, measured, inputs=len(sources), refused=len(refused)):

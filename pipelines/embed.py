@@ -15,6 +15,7 @@ from pipelines.config import Config, ConfigError
 from pipelines.curate import KeepOne, same_bytes
 from pipelines.look_at_inputs import check_inputs
 from pipelines.run import Prepare, locked
+from pipelines.store import store_of
 from schemas.base import canonical_json
 from schemas.case import Footage
 from schemas.rejection import Rejection, Stage
@@ -52,14 +53,15 @@ def make_features(inputs: Sequence[str], out: Path, config: Config, prepare: Pre
     """
     if not config.features.enabled:
         raise ConfigError("features.model: is none; name a model to embed the pictures by")
-    sources, refused = expand_inputs(inputs, out)
+    store = store_of(out)
+    sources, refused = expand_inputs(inputs, out, Path(store.root))
     check_inputs(sources, refused, config.features)
     runner, options = prepare([])
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
-    store = MemoStore(str(work / "memo"))
     found = work / "embedded.json"
     with locked(work / "lock"):
+        store = store.prepare()
         store.sweep()
         with beam.Pipeline(runner=runner, options=options) as pipeline:
             _ = pipeline | "Features" >> _Embed(sources, config, store, str(found))

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 from pipelines.config import Config
 from pipelines.estimate_examination import (
@@ -105,9 +104,9 @@ class Estimate:
         return [line for line in self.lines if repair or line.kind != REPAIR]
 
 
-def estimate(found: Survey, out: Path, config: Config) -> Estimate:
+def estimate(found: Survey, config: Config, store: MemoStore) -> Estimate:
     """What a run over these inputs would ask."""
-    book = _Book(config, LookUpStore(str(out / "work" / "memo")))
+    book = _Book(config, LookUpStore(store.root))
     known = _walk(found.scenes, book)
     length_s, clips_from = _clip_length(found, config)
     reckoned = _reckon(found.unseen, known, config, length_s)

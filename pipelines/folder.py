@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipelines.records import find_record, records
+from pipelines.store import store_of
 from schemas.case import Case, Footage, Scene
 from schemas.clip import Clip
 from schemas.description import Description
@@ -51,7 +52,7 @@ class Folder:
 
     @property
     def store(self) -> MemoStore:
-        return MemoStore(str(self.root / "work" / "memo"))
+        return store_of(self.root)
 
     @cached_property
     def verify(self) -> VerifySettings:

@@ -20,6 +20,7 @@ from schemas.base import Record, canonical_json
 from transforms.outcome import is_fatal
 from transforms.publish.files import write_text
 from transforms.publish.index import write_parquet
+from transforms.trouble import minding
 
 LOG = logging.getLogger(__name__)
 PROMPTS_FILE = "prompts.json"
@@ -64,7 +65,8 @@ def _write(group: tuple[str, Iterable[tuple[str, str]]], folder: str, kind: str)
     digit, rows = group
     ordered = sorted(rows)
     table = pa.table([list(column) for column in zip(*ordered, strict=True)], schema=SCHEMA)
-    write_parquet(table, _path(Path(folder), kind, digit))
+    with minding(Path(folder), "folder of the records"):
+        write_parquet(table, _path(Path(folder), kind, digit))
 
 
 def _path(folder: Path, kind: str, digit: str) -> Path:

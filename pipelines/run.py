@@ -23,6 +23,7 @@ from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
+from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_by
 from pipelines.way import Plan, at_work_of
 from proofreel import __version__
@@ -39,6 +40,7 @@ from transforms.outcome import StopRunError
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
 from transforms.publish.manifest import MANIFEST_FILE, Manifest
+from transforms.trouble import minding
 from transforms.video.exclude import Exclusion, load_exclusion
 from transforms.video.inputs import expand_inputs
 from transforms.video.media_process import ffmpeg_version
@@ -54,6 +56,7 @@ VERSIONED = (
 """Packages whose version can change what a run gives."""
 
 MAX_LEFT = 8
+OUTPUT = "output folder"
 Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
 
 
@@ -69,19 +72,22 @@ def run(
     beam_arguments: Sequence[str] = (),
     *,
     limit: int | None = None,
+    store: str | None = None,
     console: Console,
     machine: JsonLines | None = None,
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
     Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
-    of progress beside the console.
+    of progress beside the console. `store`: the memo store, if it is not the one that `out` has.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
-    BusyError and what `prepare` raises before any work, and whatever stops the pipeline.
+    BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
+    StopRunError where a folder can't be written.
     """
     runner, options = prepare(beam_arguments)
-    sources, refused = expand_inputs(inputs, out)
+    memo = store_of(out, store)
+    sources, refused = expand_inputs(inputs, out, Path(memo.root))
     if limit is not None:
         sources = sources[:limit]
     check_prompts(config)
@@ -93,18 +99,20 @@ def run(
     if config.overlay_text.enabled:
         load_detector()
     work = out / "work"
-    store = MemoStore(str(work / "memo"))
     here = works_here(runner, options)
     if works_on_this_machine(runner, options):
         check_installed(config)
-    work.mkdir(parents=True, exist_ok=True)
-    with locked(work / "lock"):
+    with minding(out, OUTPUT):
+        work.mkdir(parents=True, exist_ok=True)
+    with minding(out, OUTPUT), locked(work / "lock"):
         # Only now: two engines at once would not fit on a GPU.
         whole = any(source.questions for source in sources)
-        about_teacher = check_teacher(config, store, here=here, whole=whole)
-        store.sweep()
+        about_teacher = check_teacher(config, memo, here=here, whole=whole)
+        remember_store(out, memo)
+        memo = memo.prepare()
+        memo.sweep()
         sweep(out)
-        plan = _plan(out, store, config, exclusion)
+        plan = _plan(out, memo, config, exclusion)
         if config.teacher.kind is TeacherKind.VLLM and not here:
             plan = replace(plan, share_models=True)
         told = plan.facts.notes if config.features.enabled else ()
@@ -113,7 +121,14 @@ def run(
             console.print(f"note: {note}", highlight=False, markup=False)
         at_work.clear()
         views = [view_on(console), *([machine] if machine else [])]
-        told_of = _run_pipeline(plan, sources, refused, runner, options, views)
+        try:
+            told_of = _run_pipeline(plan, sources, refused, runner, options, views)
+        except Exception:
+            # Where the store's disk is gone, that is said, and not which file was missed first.
+            memo.check()
+            raise
+        # What was missed meanwhile may have been taken for the videos' fault.
+        memo.check()
         at_work.clear()
         keep_own_files(out / "dataset", Path(plan.dataset_folder))
         move_into_place(Path(plan.dataset_folder), out / "dataset")

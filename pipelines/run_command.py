@@ -65,6 +65,7 @@ def _run(
         prepare,
         beam_arguments,
         limit=options.limit,
+        store=options.store,
         console=Console(stderr=True),
         machine=machine,
     )
@@ -83,6 +84,7 @@ def _dry_run(options: argparse.Namespace, beam_arguments: Sequence[str], config:
         limit=options.limit,
         requests=options.calibrate,
         console=Console(),
+        store=options.store,
     )
 
 

@@ -85,12 +85,12 @@ class Survey:
     """Of the inputs, those that were looked at."""
 
 
-def survey(sources: Sequence[Source], out: Path, config: Config) -> Survey:
+def survey(sources: Sequence[Source], out: Path, config: Config, store: MemoStore) -> Survey:
     """Look at the inputs, or at an even part of them if they are many; writes nothing."""
     number = min(len(sources), MOST_LOOKED_AT)
     looked = [sources[place * len(sources) // number] for place in range(number)]
     with ThreadPoolExecutor(PROBING_THREADS) as threads:
-        walker = _Walker(out, config, load_exclusion(config.input.exclude))
+        walker = _Walker(out, config, load_exclusion(config.input.exclude), LookUpStore(store.root))
         found = list(threads.map(walker.look, looked))
     videos: dict[str, list[Video]] = {}
     for one in found:
@@ -117,10 +117,7 @@ class _Walker:
     out: Path
     config: Config
     exclusion: Exclusion
-
-    @property
-    def store(self) -> LookUpStore:
-        return LookUpStore(str(self.out / "work" / "memo"))
+    store: LookUpStore
 
     def look(self, source: Source) -> Video | Unseen | None:
         """The video, if an earlier run has opened it; None if it can't be opened, or must not."""

@@ -30,6 +30,7 @@ from transforms.publish.card import card_entry
 from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
 from transforms.publish.index import index_entry
 from transforms.publish.stage import Routed, Router, WriteShards
+from transforms.trouble import DATASET, minding
 from transforms.video.exclude import Exclusion
 
 
@@ -185,16 +186,17 @@ def _finish(
         rejections,
     )
     notes = tuple(found.note(what) for what, found in sorted(faults.items()))
-    finish_dataset(
-        Path(plan.dataset_folder),
-        replace(plan.facts, notes=(*plan.facts.notes, *notes)),
-        funnel,
-        shards,
-        [index for index, _ in entries],
-        [card for _, card in entries],
-        rejections,
-        usage,
-    )
+    with minding(Path(plan.dataset_folder), DATASET):
+        finish_dataset(
+            Path(plan.dataset_folder),
+            replace(plan.facts, notes=(*plan.facts.notes, *notes)),
+            funnel,
+            shards,
+            [index for index, _ in entries],
+            [card for _, card in entries],
+            rejections,
+            usage,
+        )
 
 
 def _entries(routed: Routed) -> tuple[Any, Any]:

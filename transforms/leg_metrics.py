@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
 
 NAMESPACE = "proofreel"
 ENTERED, REJECTED, BUSY_MS = "entered", "rejected", "busy_ms"
@@ -38,7 +38,7 @@ def _busy(leg: str) -> Any:
 
 def bucket_ms(milliseconds: int) -> int:
     """The power of two above a time; 1 for less than a millisecond."""
-    return min(2 ** max(milliseconds, 0).bit_length(), MAX_BUCKET_MS)
+    return min(1 << max(milliseconds, 0).bit_length(), MAX_BUCKET_MS)
 
 
 def note_busy(leg: str, busy_s: float, elements: int = 1) -> None:

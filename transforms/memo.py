@@ -2,7 +2,8 @@
 
 An entry is a folder `<step>/<k[:2]>/<key>/` that holds `result.json` and the files that belong to
 it. It is built beside its place and renamed into it whole, so an entry is there completely or not
-at all, whenever the process is killed. That is resumption, retry safety and replay in one.
+at all, whenever the process is killed. That is resumption, retry safety and replay in one. Several
+runs may work on one store at once: who is first with an entry wins, the others take it from there.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from schemas.base import canonical_json, content_hash
+from transforms.half_built import half_built, sweep
+from transforms.trouble import minding
 
 RESULT_FILE = "result.json"
+STORE = "memo store"
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,25 @@ class MemoStore:
     """
 
     root: str
+    prepared: bool = field(default=False, compare=False)
+    """Whether the folder is known to be there. If it is not, its disk is gone, and making it anew
+    would write where that disk is to be."""
+
+    def prepare(self) -> MemoStore:
+        """Make the folder where it is not there yet. Raises StopRunError if that can't be done."""
+        with minding(Path(self.root), STORE):
+            Path(self.root, "tmp").mkdir(parents=True, exist_ok=True)
+        return replace(self, prepared=True)
+
+    def check(self) -> None:
+        """Raises StopRunError if the folder of a prepared store is not there any more."""
+        with minding(Path(self.root), STORE):
+            Path(self.root, "tmp").stat()
 
     def entry(self, step: str, *made_from: Any) -> Entry:
         """The entry of `step` for what it is made from: ids, settings, the step's version."""
         key = content_hash(step, *made_from)
-        return Entry(self.root, step, key)
+        return Entry(self.root, step, key, self.prepared)
 
     def path(self, ref: str) -> Path:
         """Where a stored file lies, given its reference. Raises ValueError if it leads outside."""
@@ -46,20 +63,16 @@ class MemoStore:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder for what is needed only for a while; `sweep` finds it if the process dies."""
-        folder = Path(self.root, "tmp", f"scratch-{uuid.uuid4().hex}")
-        folder.mkdir(parents=True)
-        try:
+        with _building(self.root, "scratch", self.prepared) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def forget(self, ref: str) -> None:
         """Remove the entry that a stored file belongs to: it turned out to be damaged."""
         shutil.rmtree(self.path(ref).parent, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what killed runs left half-built. Only while no other run uses the store."""
-        shutil.rmtree(Path(self.root, "tmp"), ignore_errors=True)
+        """Remove what killed runs left half-built; others may be at work."""
+        sweep(Path(self.root, "tmp"))
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,7 @@ class Entry:
     root: str
     step: str
     key: str
+    prepared: bool = field(default=False, compare=False)
 
     @property
     def _ref(self) -> str:
@@ -81,31 +95,32 @@ class Entry:
     def get(self) -> Any | None:
         """The stored result, or None."""
         place = Path(self.root, self._ref)
-        try:
-            stored = json.loads((place / RESULT_FILE).read_text("utf-8"))
-            sizes = {name: (place / name).stat().st_size for name in stored["files"]}
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
-            # A machine that lost power can leave a file without its content.
-            return None
+        with minding(Path(self.root), STORE):
+            try:
+                stored = json.loads((place / RESULT_FILE).read_text("utf-8"))
+                sizes = {name: (place / name).stat().st_size for name in stored["files"]}
+            except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+                # A machine that lost power can leave a file without its content.
+                return None
         return stored["result"] if sizes == stored["files"] else None
 
-    def put(self, result: Any) -> None:
-        """Store a result that has no files."""
+    def put(self, result: Any) -> Any:
+        """Store a result that has no files; gives what holds, as `finish` does."""
         with self.building() as folder:
-            self.finish(folder, result)
+            return self.finish(folder, result)
 
     @contextmanager
     def building(self) -> Iterator[Path]:
         """A fresh folder to put files into; `finish` makes it the entry, otherwise it goes."""
-        folder = Path(self.root, "tmp", f"{self.key[:16]}-{uuid.uuid4().hex}")
-        folder.mkdir(parents=True)
-        try:
+        with _building(self.root, self.key[:16], self.prepared) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
-    def finish(self, folder: Path, result: Any) -> None:
-        """Make the folder the entry, with `result`. The first to finish wins, the rest agree."""
+    def finish(self, folder: Path, result: Any) -> Any:
+        """Make the folder the entry, with `result`; gives the result that holds from now on.
+
+        The first to finish wins: the others get its result, which is not theirs where a teacher or
+        another machine was asked twice.
+        """
         files = {path.name: path.stat().st_size for path in folder.iterdir()}
         files.pop(RESULT_FILE, None)
         text = canonical_json({"result": result, "files": files})
@@ -115,12 +130,22 @@ class Entry:
         try:
             folder.rename(place)
         except OSError as error:
-            # Another worker finished the same work first: same key, same content.
-            if self.get() is not None:
-                return
+            if (first := self.get()) is not None:
+                return first
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             # What lies there is no entry: out of the way with it.
             with self.building() as aside, suppress(FileNotFoundError):
                 place.rename(aside / "broken")
-            self.finish(folder, result)
+            return self.finish(folder, result)
+        return result
+
+
+@contextmanager
+def _building(root: str, name: str, prepared: bool) -> Iterator[Path]:
+    tmp = Path(root, "tmp")
+    with minding(Path(root), STORE):
+        if not prepared:
+            tmp.mkdir(parents=True, exist_ok=True)
+        with half_built(tmp, name) as folder:
+            yield folder

@@ -11,11 +11,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from schemas.rejection import Stage
 from transforms.leg_metrics import ENTERED, REJECTED, counter, note_busy
 from transforms.outcome import Subject
+from transforms.trouble import minding
 
 REPLIES, SLOWEST = "replies", "slowest"
 SLOW_S = 1.0
@@ -50,8 +52,8 @@ class Replied(NamedTuple):
     @classmethod
     def of_whole_numbers(cls, counted: Mapping[str, int]) -> Replied:
         """As it was put into counters; what none speaks of is 0."""
-        found = {name: counted.get(name, 0) for name in cls._fields}
-        return cls(**{**found, "cost": round(found["cost"] * COST_UNIT, 6)})
+        *counts, cost = (counted.get(name, 0) for name in cls._fields)
+        return cls(*counts, cost=round(cost * COST_UNIT, 6))
 
 
 NO_REPLIES = Replied(asked=0, reused=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
@@ -118,11 +120,12 @@ class ProgressLog:
             return
         line = json.dumps(values) + "\n"
         # One write of a short line with O_APPEND: lines of several processes do not mix.
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        with minding(Path(self.path).parent, "folder of the progress log"):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
 
     def read_from(self, offset: int) -> tuple[list[Line], int]:
         """Lines after a byte offset, and the offset after them."""

@@ -20,6 +20,7 @@ from pipelines.dry_run import duration
 from pipelines.estimate import Estimate, Line, estimate
 from pipelines.estimate_examination import CLAIMS_PER_ROLLOUT
 from pipelines.run import locked
+from pipelines.store import store_of
 from pipelines.survey import LookUpStore, NotInStore, survey
 from transforms.memo import MemoStore
 from transforms.video.inputs import expand_inputs
@@ -54,7 +55,7 @@ def config_of(server: ChatServer, *more: str) -> Config:
 
 def estimated(out: Path, config: Config, *inputs: object) -> Estimate:
     sources, _ = expand_inputs([str(one) for one in inputs or (bikes(),)], out)
-    return estimate(survey(sources, out, config), out, config)
+    return estimate(survey(sources, out, config, store_of(out)), config, store_of(out))
 
 
 def by_kind(found: Estimate) -> dict[str, Line]:

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -202,7 +203,9 @@ def test_killed_while_the_dataset_was_replaced(
     (out / "dataset").rename(out / "work" / "dataset.old")
     (out / "work" / "records.partial").mkdir()
     shutil.copytree(out / "work" / "records", out / "work" / "records.partial", dirs_exist_ok=True)
-    (out / "work" / "memo" / "tmp" / "0123-4567").mkdir(parents=True)
+    left = out / "work" / "memo" / "tmp" / f"0123-{socket.gethostname()}-4567"
+    left.mkdir(parents=True)
+    left.with_name(f"{left.name}.lock").touch()
     assert run_here(short_videos, "--out", out, *RUN) == 0
     assert_same_end(out, whole, kept)
 

@@ -122,7 +122,8 @@ def test_what_the_verifier_would_be_asked_is_told_at_its_prices(
     dear = of_verifier(server.url, price_completion=1_000_000, max_tokens=100)
     config = config_of(*teacher, *dear, "verify.prefixes=3", "verify.conditions=[full,prefix]")
     sources, _ = expand_inputs([str(bikes())], tmp_path)
-    found = estimate(survey(sources, tmp_path, config), tmp_path, config)
+    store = MemoStore(str(tmp_path / "work" / "memo"))
+    found = estimate(survey(sources, tmp_path, config, store), config, store)
     asked = {line.kind: line for line in found.lines}
     rollouts = found.tasks * config.teacher.samples
     assert asked["examine"].requests == found.tasks * (1 + 3) * config.verify.condition_samples

@@ -12,6 +12,7 @@ from threading import Barrier
 import pytest
 
 from transforms.memo import RESULT_FILE, MemoStore
+from transforms.outcome import StopRunError
 
 
 @pytest.fixture
@@ -59,13 +60,29 @@ with MemoStore(sys.argv[1]).entry("s", 1).building() as folder:
 def test_a_process_killed_while_building_leaves_nothing_that_counts(store: MemoStore) -> None:
     done = subprocess.run([sys.executable, "-c", DIE_WHILE_BUILDING, store.root])
     assert done.returncode == -signal.SIGKILL
-    assert len(list(Path(store.root, "tmp").iterdir())) == 1
+    assert len(list(Path(store.root, "tmp").glob("*/clip.mp4"))) == 1
     entry = store.entry("s", 1)
     assert entry.get() is None
     entry.put("whole")
     store.sweep()
     assert entry.get() == "whole"
-    assert not Path(store.root, "tmp").exists()
+    assert list(Path(store.root, "tmp").iterdir()) == []
+
+
+def test_sweeping_leaves_what_others_are_at(store: MemoStore) -> None:
+    entry = store.entry("s", 1)
+    with entry.building() as folder, store.scratch() as scratch:
+        (folder / "clip.mp4").write_bytes(b"whole")
+        swept = subprocess.run([sys.executable, "-c", SWEEP, store.root], check=False)
+        assert swept.returncode == 0
+        store.sweep()
+        assert scratch.is_dir()
+        entry.finish(folder, "result")
+    assert entry.get() == "result"
+    assert list(Path(store.root, "tmp").iterdir()) == []
+
+
+SWEEP = "import sys; from transforms.memo import MemoStore; MemoStore(sys.argv[1]).sweep()"
 
 
 def test_sweeping_an_empty_store_is_no_error(store: MemoStore) -> None:
@@ -91,8 +108,8 @@ def test_the_first_of_two_builders_wins_and_the_other_agrees(store: MemoStore) -
         assert first != second
         for folder in (first, second):
             (folder / "clip.mp4").write_bytes(b"same")
-        entry.finish(first, "result")
-        entry.finish(second, "result")
+        assert entry.finish(first, "result") == "result"
+        assert entry.finish(second, "another reply") == "result", "what holds is the first's"
     assert entry.get() == "result"
     assert store.path(entry.ref("clip.mp4")).read_bytes() == b"same"
     assert list(Path(store.root, "tmp").iterdir()) == []
@@ -127,6 +144,21 @@ def test_what_a_power_failure_leaves_is_made_anew(store: MemoStore, left: bytes 
     entry.put("again")
     assert entry.get() == "again"
     assert [file.name for file in result.parent.iterdir()] == [RESULT_FILE]
+
+
+def test_a_store_that_went_away_is_not_made_anew(store: MemoStore) -> None:
+    """Where a disk was mounted, an empty folder is left: nothing must be written into that."""
+    prepared = store.prepare()
+    entry = prepared.entry("s", 1)
+    entry.put("there")
+    Path(store.root).rename(f"{store.root}.away")
+    for attempt in (lambda: entry.put("again"), prepared.check, prepared.scratch().__enter__):
+        with pytest.raises(StopRunError, match=f"memo store {store.root} is gone"):
+            attempt()
+    assert not Path(store.root).exists()
+    Path(f"{store.root}.away").rename(store.root)
+    prepared.check()
+    assert entry.get() == "there"
 
 
 def test_a_store_that_cant_be_written_says_so(tmp_path: Path) -> None:

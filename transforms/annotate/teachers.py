@@ -40,10 +40,10 @@ def make_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSetting
 
 
 @functools.cache
-def _opened(settings_json: str, root: str, shots_json: str) -> Teacher:
+def _opened(settings_json: str, store: MemoStore, shots_json: str) -> Teacher:
     teacher = make_teacher(
         TeacherSettings.model_validate_json(settings_json),
-        MemoStore(root),
+        store,
         ShotSettings.model_validate_json(shots_json),
     )
     teacher.open()
@@ -53,7 +53,7 @@ def _opened(settings_json: str, root: str, shots_json: str) -> Teacher:
 def open_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSettings) -> Teacher:
     """The teacher, opened once per process however many threads ask."""
     with _LOADING:
-        return _opened(settings.model_dump_json(), store.root, shots.model_dump_json())
+        return _opened(settings.model_dump_json(), store, shots.model_dump_json())
 
 
 def _seen(settings: TeacherSettings, request: Request) -> Any:
@@ -131,8 +131,10 @@ def ask_stored(
     progress.add_replies(reused=len(replies))
     if missing:
         for reply in answers(open_teacher(settings, store, shots), missing):
-            if reply.lasting or not reply.error:
-                entries[reply.request_id].put(reply.model_dump(mode="json"))
             replies[reply.request_id] = reply
+            if reply.lasting or not reply.error:
+                # Where another run was given another reply first, that one holds for both.
+                holds = entries[reply.request_id].put(reply.model_dump(mode="json"))
+                replies[reply.request_id] = Reply.model_validate(holds)
             _note_reply(progress, settings, reply)
     return replies

@@ -24,6 +24,7 @@ from transforms.publish.planning import (
     plan_shards,
 )
 from transforms.publish.shard_file import PIECE_BYTES, ShardFile
+from transforms.trouble import DATASET, minding
 
 __all__ = [
     "SHARD_PATTERN",
@@ -95,7 +96,7 @@ def write_shard(
     # default format of the Python version decides about the bytes. Hence the standard library's
     # headers, and the pieces between them as large as the disk likes them.
     hashes: _Hashes = {}
-    with replacing(folder / plan.path) as file, ShardFile(file) as shard:
+    with minding(folder, DATASET), replacing(folder / plan.path) as file, ShardFile(file) as shard:
         written = [
             _add(shard, planned, samples[planned.key], media[planned.key], hashes)
             for planned in plan.samples

@@ -157,8 +157,7 @@ def _decode(
             # The video's fault or the machine's: the next run may see. Nothing is remembered.
             detail = f"codec {video.probe.codec}; ffmpeg failed"
             raise Rejected(Reason.NO_DECODABLE_FRAME, detail, lasting=False)
-        entry.finish(folder, facts)
-    return facts
+        return entry.finish(folder, facts)
 
 
 def _facts(times_s: npt.NDArray[np.float64], probe: Probe, decoding: DecodePass) -> dict[str, Any]:

@@ -229,8 +229,7 @@ def end_of(
             file = place / CLIP_FILE
             Path(request.file).rename(file)
             media = _media(file, clip, request, report, output, entry)
-            entry.finish(place, media.model_dump(mode="json"))
-            return media
+            return Media.model_validate(entry.finish(place, media.model_dump(mode="json")))
     except Rejected as rejected:
         return rejected
 

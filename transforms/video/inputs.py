@@ -45,15 +45,13 @@ class BadInputError(Exception):
 Found = Source | Rejection
 
 
-def expand_inputs(
-    inputs: Iterable[str], out: Path | None = None
-) -> tuple[list[Source], list[Rejection]]:
+def expand_inputs(inputs: Iterable[str], *ours: Path) -> tuple[list[Source], list[Rejection]]:
     """Sources of all inputs, sorted, one per file, and what could not be taken.
 
-    What lies below `out` is left out: clips of an earlier run are no sources. Nothing is opened but
-    manifests. Raises BadInputError if an input names nothing at all.
+    What lies below `ours`, output folder and store, is left out: clips of an earlier run are no
+    sources. Nothing is opened but manifests. Raises BadInputError if an input names nothing at all.
     """
-    below = None if out is None else Path(os.path.realpath(out))
+    own = [Path(os.path.realpath(folder)) for folder in ours]
     sources: dict[str, Source] = {}
     rejections: list[Rejection] = []
     # Sorted, since of two names for one file the first is kept.
@@ -63,7 +61,7 @@ def expand_inputs(
                 rejections.append(found)
             else:
                 key = os.path.realpath(found.path)
-                if below is not None and Path(key).is_relative_to(below):
+                if any(Path(key).is_relative_to(folder) for folder in own):
                     continue
                 sources[key] = _merged(sources.get(key), found)
     return (

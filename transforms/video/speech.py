@@ -52,7 +52,7 @@ def spoken_lines(scene: Scene, store: MemoStore, settings: SpeechSettings) -> tu
             detail = f"{type(error).__name__}: {error}"[:300]
             raise Rejected(Reason.SPEECH_FAILED, detail, lasting=False) from error
         rows = [[one.start_s, one.end_s, one.text] for one in said]
-        entry.put(rows)
+        rows = entry.put(rows)
     found = [
         timed_text(start_s, end_s, clean(text), "speech", media.duration_s)
         for start_s, end_s, text in rows
