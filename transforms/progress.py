@@ -52,8 +52,13 @@ class Replied(NamedTuple):
     @classmethod
     def of_whole_numbers(cls, counted: Mapping[str, int]) -> Replied:
         """As it was put into counters; what none speaks of is 0."""
-        *counts, cost = (counted.get(name, 0) for name in cls._fields)
-        return cls(*counts, cost=round(cost * COST_UNIT, 6))
+        return cls(
+            asked=counted.get("asked", 0),
+            reused=counted.get("reused", 0),
+            prompt_tokens=counted.get("prompt_tokens", 0),
+            completion_tokens=counted.get("completion_tokens", 0),
+            cost=round(counted.get("cost", 0) * COST_UNIT, 6),
+        )
 
 
 NO_REPLIES = Replied(asked=0, reused=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
