@@ -4,7 +4,7 @@ What our pipeline needs there: on a cluster proofreel on each machine, with outp
 at the same paths, and Beam's jars among Spark's. Spark's properties are said to the job server,
 which is its driver: `--job_server_jvm_properties=-Dspark.executor.memory=4g`. What it can't do: a
 single element over 2 GB; several stages at once (Spark's runner of Beam works one after the other);
-progress from Spark's own metrics.
+Beam's metrics before its end.
 """
 
 from __future__ import annotations
