@@ -59,6 +59,12 @@ def content_id(prefix: str, *parts: Any) -> str:
     return prefix + content_hash(*parts)[:ID_HEX_CHARS]
 
 
+def hash_place(id: str) -> float:
+    """Where an id stands among all that could be, in [0, 1): in the order of ids of one prefix, and
+    evenly, since their end is a hash. Raises ValueError if it does not end in one."""
+    return int(id[-ID_HEX_CHARS:][:13], 16) / 16**13
+
+
 def unit_interval(*parts: Any) -> float:
     """A number in [0, 1) that depends on nothing but the parts: seeded choice, no generator."""
     return int(content_hash(*parts)[:13], 16) / 16**13

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from schemas.base import Record
 from schemas.sample import Sample, Split
@@ -25,6 +25,8 @@ MAX_MEMBER_BYTES = 8**11 - 1
 """What the size field of a USTAR header holds: 8 GiB."""
 MAX_SHARDS = 1_000_000
 """What six digits count."""
+
+Item = TypeVar("Item")
 
 
 class PlannedSample(Record):
@@ -93,29 +95,29 @@ def plan_shards(planned: Iterable[PlannedSample], shard_bytes: int) -> list[Shar
 
     Raises ValueError when a key is malformed or comes twice, or a part is too large for a tar.
     """
-    if shard_bytes <= 0:
-        raise ValueError(f"publish.shard_bytes is {shard_bytes}; it must be above 0")
+    check_shard_bytes(shard_bytes)
     groups: dict[tuple[str, Partition], list[PlannedSample]] = defaultdict(list)
     seen: set[str] = set()
     for sample in planned:
-        _check_plannable(sample)
+        check_plannable(sample)
         if sample.key in seen:
-            raise ValueError(f"two samples have the id {sample.key}; ids are unique in a dataset")
+            raise ValueError(same_key_twice(sample.key))
         seen.add(sample.key)
         groups[sample.split, sample.partition].append(sample)
     plans = []
     for (split, partition), samples in sorted(groups.items()):
-        chunks = list(_chunks(_lead_first(samples), shard_bytes))
-        if len(chunks) > MAX_SHARDS:
-            raise ValueError(
-                f"{split}/{partition} would need {len(chunks)} shards, more than six digits "
-                "count; set publish.shard_bytes higher"
-            )
+        chunks = list(cut_chunks(_lead_first(samples), entry_bytes, shard_bytes))
+        check_shard_count(split, partition, len(chunks))
         plans += [
-            ShardPlan(path=f"{split}/{partition}-{number:06d}.tar", samples=tuple(chunk))
+            ShardPlan(path=shard_path(split, partition, number), samples=tuple(chunk))
             for number, chunk in enumerate(chunks)
         ]
     return plans
+
+
+def shard_path(split: str, partition: str, number: int) -> str:
+    """Where a shard lies in the dataset."""
+    return f"{split}/{partition}-{number:06d}.tar"
 
 
 def entry_bytes(sample: PlannedSample) -> int:
@@ -134,7 +136,28 @@ def _padded(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-def _check_plannable(sample: PlannedSample) -> None:
+def check_shard_bytes(shard_bytes: int) -> None:
+    """Raise ValueError if no shard can be as small."""
+    if shard_bytes <= 0:
+        raise ValueError(f"publish.shard_bytes is {shard_bytes}; it must be above 0")
+
+
+def check_shard_count(split: str, partition: str, shards: int) -> None:
+    """Raise ValueError if there are more shards than have names."""
+    if shards > MAX_SHARDS:
+        raise ValueError(
+            f"{split}/{partition} would need {shards} shards, more than six digits "
+            "count; set publish.shard_bytes higher"
+        )
+
+
+def same_key_twice(key: str) -> str:
+    """What is said of it."""
+    return f"two samples have the id {key}; ids are unique in a dataset"
+
+
+def check_plannable(sample: PlannedSample) -> None:
+    """Raise ValueError if the key is malformed, or a part too large for a tar."""
     if not KEY_PATTERN.fullmatch(sample.key):
         raise ValueError(
             f"sample id {sample.key!r} can't be a key in a shard: 1 to 64 of a-z, 0-9, _ and -"
@@ -147,11 +170,15 @@ def _check_plannable(sample: PlannedSample) -> None:
             )
 
 
-def _chunks(samples: Sequence[PlannedSample], shard_bytes: int) -> Iterator[list[PlannedSample]]:
-    chunk: list[PlannedSample] = []
+def cut_chunks(
+    samples: Iterable[Item], size_of: Callable[[Item], int], shard_bytes: int
+) -> Iterator[list[Item]]:
+    """Samples in order, as many together as fit into a tar of `shard_bytes`; at least one.
+    `size_of` gives the bytes that a sample takes in it."""
+    chunk: list[Item] = []
     filled = 0
     for sample in samples:
-        size = entry_bytes(sample)
+        size = size_of(sample)
         if chunk and tar_bytes(filled + size) > shard_bytes:
             yield chunk
             chunk, filled = [], 0
@@ -161,17 +188,25 @@ def _chunks(samples: Sequence[PlannedSample], shard_bytes: int) -> Iterator[list
         yield chunk
 
 
-def _lead_first(samples: Iterable[PlannedSample]) -> list[PlannedSample]:
-    """By key, but first a greedy cover of the list fields that are filled anywhere.
+def lead_keys(firsts: Mapping[tuple[str, ...], str]) -> tuple[str, ...]:
+    """Keys of the samples that come first: a greedy cover of the list fields filled anywhere.
 
-    Text needs no cover: an empty text still has the type of a text.
+    `firsts` holds the smallest key for each combination of filled fields: of samples that fill the
+    same, no other could be chosen. Text needs no cover: an empty text still has the type of a text.
     """
-    rest = sorted(samples, key=lambda sample: sample.key)
-    missing = {path for sample in rest for path in sample.filled}
-    lead: list[PlannedSample] = []
+    missing = {path for filled in firsts for path in filled}
+    lead: list[str] = []
     while missing and len(lead) < LEAD_SAMPLES:
-        best = min(rest, key=lambda sample: (-len(missing.intersection(sample.filled)), sample.key))
-        lead.append(best)
-        rest.remove(best)
-        missing -= set(best.filled)
-    return lead + rest
+        best = min(firsts, key=lambda filled: (-len(missing.intersection(filled)), firsts[filled]))
+        lead.append(firsts[best])
+        missing.difference_update(best)
+    return tuple(lead)
+
+
+def _lead_first(samples: Sequence[PlannedSample]) -> list[PlannedSample]:
+    """By key, but first those that show what type every list has."""
+    firsts: dict[tuple[str, ...], str] = {}
+    for sample in samples:
+        firsts[sample.filled] = min(sample.key, firsts.get(sample.filled, sample.key))
+    places = {key: place for place, key in enumerate(lead_keys(firsts))}
+    return sorted(samples, key=lambda one: (places.get(one.key, LEAD_SAMPLES), one.key))

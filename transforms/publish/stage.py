@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 
@@ -13,13 +12,30 @@ from schemas.case import Case
 from schemas.sample import Sample
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
+from transforms.publish.buckets import (
+    BucketPlan,
+    Group,
+    Outline,
+    ShardTable,
+    outline_together,
+    plan_bucket,
+    shard_table,
+)
 from transforms.publish.card import card_entry
 from transforms.publish.files import sha256_file
 from transforms.publish.index import index_entry
-from transforms.publish.planning import Partition, PlannedSample, ShardPlan
+from transforms.publish.planning import (
+    Partition,
+    ShardPlan,
+    check_plannable,
+    check_shard_bytes,
+    entry_bytes,
+    plan_sample,
+)
 from transforms.publish.routing import PublishSettings, check_license, partition, routes
 from transforms.publish.samples import make_sample
-from transforms.publish.shards import ShardInfo, plan_sample, plan_shards, write_shard
+from transforms.publish.shards import ShardInfo, write_shard
+from transforms.publish.spool import Packed, Spool, pack
 from transforms.verify.checks import VerifySettings
 
 
@@ -82,73 +98,103 @@ def _prove(routed: Routed) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Sized:
+    """What planning needs to know of a sample."""
+
+    group: Group
+    key: str
+    entry_bytes: int
+    filled: tuple[str, ...]
+    """List fields that are not empty."""
+
+
 class WriteShards(beam.PTransform):
-    """Routed -> ShardInfo. Only ids and sizes come together in one place to be planned."""
+    """Routed -> ShardInfo.
+
+    Sizes come together in buckets (`buckets`), what is known of all is a key per shard. Samples
+    cross one shuffle, straight to their shard.
+    """
 
     def __init__(self, shard_bytes: int, folder: str, store: MemoStore) -> None:
         super().__init__()
+        check_shard_bytes(shard_bytes)
         self._shard_bytes = shard_bytes
         self._folder = folder
         self._store = store
 
     def expand(self, routed: beam.PCollection) -> beam.PCollection:
+        sized = routed | "Sizes" >> beam.Map(_sized)
+        outlines = beam.pvalue.AsDict(
+            sized
+            | "Outline" >> beam.Map(_outline)
+            | "OfGroup" >> beam.CombinePerKey(outline_together)
+        )
         plans = (
-            routed
-            | "Sizes" >> beam.Map(_planned)
-            | "Together" >> beam.GroupBy(lambda _: None)
-            | "Plan" >> beam.FlatMap(_plan, self._shard_bytes)
-            | "Spread" >> beam.Reshuffle()
+            sized
+            | "ToBucket" >> beam.Map(_to_bucket, outlines)
+            | "OfBucket" >> beam.GroupByKey()
+            | "Plan" >> beam.Map(_plan, outlines, self._shard_bytes)
         )
-        placed = (
-            {
-                "routed": routed | "ByKey" >> beam.WithKeys(lambda one: one.sample.id),
-                "place": plans | "Places" >> beam.FlatMap(_places),
-            }
-            | "Join" >> beam.CoGroupByKey()
-            | "ToShard" >> beam.FlatMapTuple(_to_shard)
-        )
+        table = plans | "Plans" >> beam.combiners.ToList() | "Number" >> beam.Map(shard_table)
         return (
-            {
-                "plan": plans | "PlanByPath" >> beam.WithKeys(lambda plan: plan.path),
-                "routed": placed,
-            }
-            | "OfShard" >> beam.CoGroupByKey()
+            routed
+            | "ToShard" >> beam.Map(_to_shard, beam.pvalue.AsSingleton(table))
+            | "OfShard" >> beam.GroupByKey()
             | "Write" >> beam.Map(_write, self._folder, self._store)
         )
 
 
-def _planned(routed: Routed) -> PlannedSample:
-    return plan_sample(routed.sample, routed.partition, routed.media_bytes)
+def _sized(routed: Routed) -> Sized:
+    planned = plan_sample(routed.sample, routed.partition, routed.media_bytes)
+    check_plannable(planned)
+    group = planned.split, planned.partition
+    return Sized(group, planned.key, entry_bytes(planned), planned.filled)
 
 
-def _plan(group: tuple[None, Iterable[PlannedSample]], shard_bytes: int) -> list[ShardPlan]:
-    return plan_shards(group[1], shard_bytes)
+def _outline(sized: Sized) -> tuple[Group, Outline]:
+    return sized.group, Outline(1, {sized.filled: sized.key})
 
 
-def _places(plan: ShardPlan) -> Iterator[tuple[str, str]]:
-    for planned in plan.samples:
-        yield planned.key, plan.path
+def _to_bucket(
+    sized: Sized, outlines: Mapping[Group, Outline]
+) -> tuple[tuple[Group, int], tuple[str, int]]:
+    bucket = outlines[sized.group].bucket(sized.key)
+    return (sized.group, bucket), (sized.key, sized.entry_bytes)
 
 
-def _to_shard(_: str, joined: Mapping[str, Iterable[Any]]) -> Iterator[tuple[str, Routed]]:
-    [path] = joined["place"]
-    [routed] = joined["routed"]
-    yield path, routed
+def _plan(
+    element: tuple[tuple[Group, int], Iterable[tuple[str, int]]],
+    outlines: Mapping[Group, Outline],
+    shard_bytes: int,
+) -> BucketPlan:
+    (group, bucket), sizes = element
+    lead = outlines[group].lead if bucket == 0 else ()
+    return plan_bucket(group, bucket, sizes, lead, shard_bytes)
+
+
+def _to_shard(routed: Routed, table: ShardTable) -> tuple[tuple[str, int], Packed]:
+    sample = routed.sample
+    place = table.place(sample.split, routed.partition, sample.id)
+    packed = pack(sample, routed.partition, place.rank, routed.media_ref, routed.media_bytes)
+    return (place.path, place.samples), packed
 
 
 def _write(
-    element: tuple[str, Mapping[str, Iterable[Any]]], folder: str, store: MemoStore
+    element: tuple[tuple[str, int], Iterable[Packed]], folder: str, store: MemoStore
 ) -> ShardInfo:
-    _, joined = element
-    [plan] = joined["plan"]
-    routed: list[Routed] = list(joined["routed"])
-    samples = {one.sample.id: one.sample for one in routed}
-    media = {one.sample.id: store.path(one.media_ref) for one in routed}
-    try:
-        return write_shard(plan, samples, media, Path(folder))
-    except ValueError:
-        # A damaged mp4 in the store: gone, so that running again mends it.
-        for one in routed:
-            if sha256_file(store.path(one.media_ref)) != one.sample.media[0].sha256:
-                store.forget(one.media_ref)
-        raise
+    (path, samples), packed = element
+    with Spool(packed) as spool:
+        if len(spool) != samples:
+            raise ValueError(f"{path} was to hold {samples} samples, {len(spool)} came")
+        media = {one.key: store.path(one.media_ref) for one in spool.planned}
+        try:
+            return write_shard(
+                ShardPlan(path=path, samples=spool.planned), spool, media, Path(folder)
+            )
+        except ValueError:
+            # A damaged mp4 in the store: gone, so that running again mends it.
+            for one in spool.planned:
+                if sha256_file(media[one.key]) != spool[one.key].media[0].sha256:
+                    store.forget(one.media_ref)
+            raise
