@@ -13,6 +13,7 @@ from schemas.sample import Sample
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
 from transforms.publish.buckets import (
+    BUCKET_SAMPLES,
     BucketPlan,
     Group,
     Outline,
@@ -116,9 +117,16 @@ class WriteShards(beam.PTransform):
     cross one shuffle, straight to their shard.
     """
 
-    def __init__(self, shard_bytes: int, folder: str, store: MemoStore) -> None:
+    def __init__(
+        self,
+        shard_bytes: int,
+        folder: str,
+        store: MemoStore,
+        bucket_samples: int = BUCKET_SAMPLES,
+    ) -> None:
         super().__init__()
         check_shard_bytes(shard_bytes)
+        self._bucket_samples = bucket_samples
         self._shard_bytes = shard_bytes
         self._folder = folder
         self._store = store
@@ -132,7 +140,7 @@ class WriteShards(beam.PTransform):
         )
         plans = (
             sized
-            | "ToBucket" >> beam.Map(_to_bucket, outlines)
+            | "ToBucket" >> beam.Map(_to_bucket, outlines, self._bucket_samples)
             | "OfBucket" >> beam.GroupByKey()
             | "Plan" >> beam.Map(_plan, outlines, self._shard_bytes)
         )
@@ -157,9 +165,9 @@ def _outline(sized: Sized) -> tuple[Group, Outline]:
 
 
 def _to_bucket(
-    sized: Sized, outlines: Mapping[Group, Outline]
+    sized: Sized, outlines: Mapping[Group, Outline], bucket_samples: int
 ) -> tuple[tuple[Group, int], tuple[str, int]]:
-    bucket = outlines[sized.group].bucket(sized.key)
+    bucket = outlines[sized.group].bucket(sized.key, bucket_samples)
     return (sized.group, bucket), (sized.key, sized.entry_bytes)
 
 
