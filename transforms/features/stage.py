@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
 from schemas.case import PlannedClip
 from schemas.rejection import Reason, Rejected, Rejection, Stage
+from transforms.features.comparing import FindDuplicates
+from transforms.features.duplicates import Candidate
 from transforms.features.embed import FeatureSettings, Vectors, identity
 from transforms.features.embedding import EmbedPictures, reading_pictures
 from transforms.features.pictures import (
     VERSION,
     Wanted,
     frame_vectors,
-    mean_vector,
     sample_times,
 )
 from transforms.features.reference import read_reference
-from transforms.features.select import (
-    Candidate,
-    Duplicate,
-    SelectSettings,
-    decide,
-    find_duplicates,
-)
+from transforms.features.select import SelectSettings, decide
 from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, Subject
@@ -78,8 +72,7 @@ class RejectNearDuplicates(beam.PTransform):
         duplicates = (
             clean[OUT]
             | "Candidates" >> beam.MapTuple(_candidate)
-            | "Together" >> beam.GroupBy(lambda _: None)
-            | "Compare" >> beam.FlatMap(_compare, self._select, self._store)
+            | "Compare" >> FindDuplicates(self._select.near_duplicate_cosine, self._store)
         )
         decided = (
             {
@@ -150,18 +143,6 @@ def _candidate(planned: PlannedClip, vectors_ref: str) -> Candidate:
 
 def _subjects(planned: PlannedClip) -> Sequence[Subject]:
     return [(planned.clip.id, planned.clip.video_id)]
-
-
-def _compare(
-    group: tuple[None, Iterable[Candidate]], select: SelectSettings, store: MemoStore
-) -> list[Duplicate]:
-    ordered = sorted(group[1], key=lambda candidate: candidate.clip_id)
-
-    def frames(row: int) -> Vectors:
-        return frame_vectors(store.path(ordered[row].feature_ref))
-
-    means = np.stack([mean_vector(frames(row)) for row in range(len(ordered))])
-    return find_duplicates(ordered, means, frames, select.near_duplicate_cosine)
 
 
 class _Decide(beam.DoFn):

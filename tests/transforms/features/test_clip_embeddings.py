@@ -14,6 +14,7 @@ import pytest
 
 from schemas.case import PlannedClip
 from schemas.rejection import Reason, Stage
+from transforms.features.duplicates import BlockVectors, alike_in
 from transforms.features.embed import (
     ClipModel,
     FeatureSettings,
@@ -32,7 +33,7 @@ from transforms.features.pictures import (
     sample_times,
     store_vectors,
 )
-from transforms.features.select import Candidate, SelectSettings, find_duplicates
+from transforms.features.select import SelectSettings
 from transforms.features.stage import RejectNearDuplicates, want_clip
 from transforms.memo import MemoStore
 from transforms.outcome import StopRunError
@@ -60,10 +61,10 @@ def test_a_copy_that_was_encoded_anew_is_found_and_others_are_not(
 ) -> None:
     """carphone_distorted is carphone_pristine at an 80th of its bytes."""
     means = np.stack([mean_vector(one.vectors) for one in embedded])
-    candidates = [Candidate(name, name, 0.0, "") for name in NAMES]
+    block = BlockVectors(0, means, lambda row: embedded[row].vectors)
     threshold = SelectSettings().near_duplicate_cosine
-    found = find_duplicates(candidates, means, lambda row: embedded[row].vectors, threshold)
-    assert [(one.clip_id, one.original_id) for one in found] == [
+    alike = alike_in(block, block, threshold)
+    assert [(NAMES[one["row"]], NAMES[one["other"]]) for one in alike] == [
         ("carphone_pristine", "carphone_distorted")
     ]
     # Not by a hair: all others are much farther apart than the threshold.

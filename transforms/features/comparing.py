@@ -1,0 +1,203 @@
+"""Near-duplicates in the pipeline. What crosses a shuffle are references, and a few numbers per
+pair of clips that are alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from transforms.features.duplicates import (
+    ALIKE,
+    BLOCK_CLIPS,
+    Alike,
+    BlockVectors,
+    Candidate,
+    Duplicate,
+    alike_in,
+    block_of,
+    duplicates_of,
+    first_alike,
+)
+from transforms.features.embed import Vectors
+from transforms.features.pictures import frame_vectors, mean_vector
+from transforms.memo import MemoStore
+
+VERSION = "1"
+MEANS_FILE = "means.arrow"
+ALIKE_FILE = "alike.npy"
+EDGES_TOGETHER = 100_000
+"""Pairs that travel as one element: 3 MB."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Clips whose mean vectors lie in one file (`MEANS_FILE`), in order."""
+
+    number: int
+    means_ref: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the clips of a block are alike to (`ALIKE_FILE`)."""
+
+    number: int
+    alike_ref: str
+
+
+class FindDuplicates(beam.PTransform):
+    """Candidate -> Duplicate. A unit of work is a pair of blocks."""
+
+    def __init__(self, threshold: float, store: MemoStore, block_clips: int = BLOCK_CLIPS) -> None:
+        super().__init__()
+        self._threshold = threshold
+        self._store = store
+        self._block_clips = block_clips
+
+    def expand(self, candidates: beam.PCollection) -> beam.PCollection:
+        store = self._store
+        count = candidates | "Count" >> beam.combiners.Count.Globally()
+        blocks = (
+            candidates
+            | "ToBlock" >> beam.Map(_to_block, beam.pvalue.AsSingleton(count), self._block_clips)
+            | "OfBlock" >> beam.GroupByKey()
+            | "Pack" >> beam.Map(_packed, store)
+        )
+        found = (
+            blocks
+            | "Pairs" >> beam.FlatMap(_pairs, beam.pvalue.AsList(blocks))
+            | "Spread" >> beam.Reshuffle()
+            | "Alike" >> beam.FlatMap(_alike, self._threshold, store)
+            | "OfLater" >> beam.GroupByKey()
+            | "Keep" >> beam.Map(_found, store)
+        )
+        # In one place, but only a reference per block is there: the pairs are read one by one.
+        return (
+            found
+            | "InOrder" >> beam.GroupBy(lambda _: None)
+            | "Decide" >> beam.FlatMap(_decided, store)
+            | "SpreadAgain" >> beam.Reshuffle()
+            | "Name" >> beam.FlatMap(_named, beam.pvalue.AsList(blocks), store)
+        )
+
+
+def _to_block(candidate: Candidate, clips: int, block_clips: int) -> tuple[int, Candidate]:
+    return block_of(candidate, clips, block_clips), candidate
+
+
+def _packed(element: tuple[int, Iterable[Candidate]], store: MemoStore) -> Block:
+    number, candidates = element
+    return Block(number, pack_block(candidates, store))
+
+
+def _pairs(later: Block, blocks: Sequence[Block]) -> Iterator[tuple[Block, Block]]:
+    for earlier in blocks:
+        if earlier.number <= later.number:
+            yield later, earlier
+
+
+def _alike(
+    pair: tuple[Block, Block], threshold: float, store: MemoStore
+) -> Iterator[tuple[int, bytes]]:
+    later, earlier = (open_block(block, store) for block in pair)
+    alike = alike_in(later, earlier, threshold)
+    for start in range(0, len(alike), EDGES_TOGETHER):
+        yield later.number, alike[start : start + EDGES_TOGETHER].tobytes()
+
+
+def _found(element: tuple[int, Iterable[bytes]], store: MemoStore) -> Found:
+    number, parts = element
+    alike = first_alike(np.frombuffer(part, ALIKE) for part in parts)
+    # By its content, so that it is the same entry however often the step is tried again.
+    entry = store.entry("alike", VERSION, hashlib.sha256(alike.tobytes()).hexdigest())
+    if entry.get() is None:
+        with entry.building() as folder:
+            np.save(folder / ALIKE_FILE, alike, allow_pickle=False)
+            entry.finish(folder, {"pairs": len(alike)})
+    return Found(number, entry.ref(ALIKE_FILE))
+
+
+def _decided(group: tuple[None, Iterable[Found]], store: MemoStore) -> Iterator[tuple[int, bytes]]:
+    ordered = sorted(group[1], key=lambda found: found.number)
+    read = (
+        (found.number, np.load(store.path(found.alike_ref), allow_pickle=False))
+        for found in ordered
+    )
+    for number, chosen in duplicates_of(read):
+        yield number, chosen.tobytes()
+
+
+def _named(
+    decided: tuple[int, bytes], blocks: Sequence[Block], store: MemoStore
+) -> Iterator[Duplicate]:
+    number, packed = decided
+    refs = {block.number: block.means_ref for block in blocks}
+    yield from name_duplicates(number, np.frombuffer(packed, ALIKE), refs, store)
+
+
+# Blocks ------------------------------------------------------------------------------------------
+
+
+def pack_block(candidates: Iterable[Candidate], store: MemoStore) -> str:
+    """Put the mean vectors of the clips of a block into one file, in order; gives its reference.
+
+    Each clip's own file is read once. Raises OSError if one is not there.
+    """
+    ordered = sorted(candidates, key=lambda candidate: candidate.order)
+    ids = [candidate.clip_id for candidate in ordered]
+    refs = [candidate.feature_ref for candidate in ordered]
+    entry = store.entry("means", VERSION, ids, refs)
+    if entry.get() is None:
+        means = [mean_vector(frame_vectors(store.path(ref))) for ref in refs]
+        width = len(means[0])
+        flat = pa.array(np.concatenate(means), pa.float32())
+        table = pa.table(
+            {
+                "clip_id": pa.array(ids, pa.string()),
+                "feature_ref": pa.array(refs, pa.string()),
+                "mean": pa.FixedSizeListArray.from_arrays(flat, width),
+            }
+        )
+        with entry.building() as folder:
+            sink = pa.OSFile(str(folder / MEANS_FILE), "wb")
+            with sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
+            entry.finish(folder, {"clips": len(ids)})
+    return entry.ref(MEANS_FILE)
+
+
+def open_block(block: Block, store: MemoStore) -> BlockVectors:
+    """The clips of a block, ready to be compared."""
+    table = _table(store.path(block.means_ref))
+    width = table.schema.field("mean").type.list_size
+    flat = table["mean"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    means: Vectors = flat.reshape(len(table), width)
+    refs = table["feature_ref"]
+
+    def read_frames(row: int) -> Vectors:
+        return frame_vectors(store.path(refs[row].as_py()))
+
+    return BlockVectors(block.number, means, read_frames)
+
+
+def name_duplicates(
+    number: int, chosen: Alike, means_refs: Mapping[int, str], store: MemoStore
+) -> Iterator[Duplicate]:
+    """The duplicates in block `number`, by the ids of clips: only its block knows a row."""
+    own = _table(store.path(means_refs[number]))["clip_id"]
+    for block in np.unique(chosen["block"]).tolist():
+        others = _table(store.path(means_refs[block]))["clip_id"]
+        for pair in chosen[chosen["block"] == block]:
+            one, other = own[int(pair["row"])].as_py(), others[int(pair["other"])].as_py()
+            yield Duplicate(one, other, float(pair["worst"]))
+
+
+def _table(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
