@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from transforms.outcome import Outcome
 from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
-from transforms.video.cut import Cutter, of_one_video
+from transforms.video.cut import Cutter, Standing, of_other_video, standing
 from transforms.video.exclude import Exclusion
 from transforms.video.ingest import Ingester, keep_one
 from transforms.video.segment import Segmenter
@@ -106,8 +106,16 @@ class Curate(Way):
         )
         cutter = Cutter(config.cut, store, config.subtitles)
         cut = self._leg(grouped, Stage.CUT, cutter, _planned_subjects)
-        alike = cut | "ByBytes" >> beam.GroupBy(lambda scene: scene.media.sha256)
-        scenes = self._between(alike, Stage.CUT, _of_one_video, _alike_scenes, "OfOneVideo")
+        # The first of those with the same bytes is known before they meet, so that however many
+        # there are of one black second, nobody holds them all.
+        firsts = cut | "Standing" >> beam.Map(_standing) | "First" >> beam.CombinePerKey(min)
+        by_bytes = cut | "ByBytes" >> beam.WithKeys(lambda scene: scene.media.sha256)
+        with_first = (
+            {"scenes": by_bytes, "firsts": firsts}
+            | "SameBytes" >> beam.CoGroupByKey()
+            | "WithFirst" >> beam.FlatMap(_with_first)
+        )
+        scenes = self._between(with_first, Stage.CUT, _of_one_video, _stands, "OfOneVideo")
         self._count_out(Stage.CUT, scenes)
         folder = self._plan.records_folder
         footage | "KeepVideos" >> KeepRecords(folder, "video", _footage_record)
@@ -204,13 +212,27 @@ def same_bytes(element: tuple[str, Iterable[Video]]) -> list[tuple[str, str]]:
     return [(video.source.uri, "") for video in element[1]]
 
 
-def _of_one_video(element: tuple[str, Iterable[Scene]]) -> Outcome[Scene]:
-    scenes = list(element[1])
-    return Outcome(*of_one_video(scenes), len(scenes))
+def _standing(scene: Scene) -> tuple[str, Standing]:
+    return scene.media.sha256, standing(scene)
 
 
-def _alike_scenes(element: tuple[str, Iterable[Scene]]) -> list[tuple[str, str]]:
-    return _scene_subjects(element[1])
+def _with_first(
+    element: tuple[str, Mapping[str, Iterable[Any]]],
+) -> Iterator[tuple[Scene, Standing]]:
+    _, joined = element
+    [first] = joined["firsts"]
+    for scene in joined["scenes"]:
+        yield scene, first
+
+
+def _of_one_video(element: tuple[Scene, Standing]) -> Outcome[Scene]:
+    scene, first = element
+    other = of_other_video(scene, first)
+    return Outcome([], [other]) if other else Outcome([scene])
+
+
+def _stands(element: tuple[Scene, Standing]) -> list[tuple[str, str]]:
+    return _scene_subject(element[0])
 
 
 def _in_order(_: str, clips: Iterable[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -302,23 +302,27 @@ def muxer_options(rate: Fraction) -> dict[str, str]:
     }
 
 
-def of_one_video(scenes: Iterable[Scene]) -> tuple[list[Scene], list[Rejection]]:
-    """Of clips with the same bytes those of the video whose id sorts first: from two videos, they
-    could stand on both sides of train and validation."""
-    ordered = sorted(scenes, key=lambda scene: (scene.video.id, scene.clip.start_frame))
-    first = ordered[0]
-    kept = [scene for scene in ordered if scene.video.id == first.video.id]
-    detail = f"same bytes as {first.clip.id}, of another video"
-    return kept, [
-        Rejection(
-            stage=Stage.CUT,
-            reason=Reason.DUPLICATE,
-            subject=scene.clip.id,
-            parent=scene.video.id,
-            detail=detail,
-        )
-        for scene in ordered[len(kept) :]
-    ]
+Standing = tuple[str, int, str]
+
+
+def standing(scene: Scene) -> Standing:
+    """Where a clip stands among clips with the same bytes: the first one's video keeps them."""
+    return scene.video.id, scene.clip.start_frame, scene.clip.id
+
+
+def of_other_video(scene: Scene, first: Standing) -> Rejection | None:
+    """Of clips with the same bytes those of the video whose id sorts first are kept: from two
+    videos, they could stand on both sides of train and validation."""
+    video_id, _, clip_id = first
+    if scene.video.id == video_id:
+        return None
+    return Rejection(
+        stage=Stage.CUT,
+        reason=Reason.DUPLICATE,
+        subject=scene.clip.id,
+        parent=scene.video.id,
+        detail=f"same bytes as {clip_id}, of another video",
+    )
 
 
 @dataclass(frozen=True)
