@@ -26,8 +26,8 @@ from planted.many import Written, examined_case, written
 from planted.reader import RATES, running
 
 from pipelines.config import Config
-from pipelines.records import _write as keep
 from pipelines.records import records as records_of
+from pipelines.records import write_records
 from pipelines.verdict_changes import Changes
 from schemas.case import Attempt, Case
 from transforms.annotate.asker import gather
@@ -196,7 +196,7 @@ def speed(options: argparse.Namespace) -> None:
             records = Path(folder) / f"records-{samples}"
             for digit in "0123456789abcdef":
                 rows = [(one.task.id, one.to_json()) for one in cases if one.task.id[1] == digit]
-                keep((digit, rows), str(records), "case")
+                write_records(records, "case", digit, rows)
             wall_s, cpu_s = clocked(lambda: _decide_stored(records, settings))  # noqa: B023
             size = sum(path.stat().st_size for path in records.iterdir()) / 1e6
             print(

@@ -1,13 +1,15 @@
 """The records of a finished run, kept beside the memo store so that `inspect` can look them up.
 
-`work/records/<kind>-<first hex digit of the id>.parquet`, with columns id and json: small files,
-each found from the id alone.
+`work/records/<kind>-<first hex digits of the id>.parquet`, with columns id and json: small files,
+each found from the id alone. The more records there are, the more digits.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,53 +26,78 @@ from transforms.trouble import minding
 
 LOG = logging.getLogger(__name__)
 PROMPTS_FILE = "prompts.json"
+FILE_RECORDS = 4_096
+"""In a file, on average no more: some 60 MB of cases, since one worker holds them to sort them."""
+MAX_DIGITS = 6
+ID_PATTERN = re.compile(r"[a-z][0-9a-f]+")
 SCHEMA = pa.schema([("id", pa.string()), ("json", pa.string())])
 
 Named = Callable[[Any], tuple[str, Record]]
 
 
 class KeepRecords(beam.PTransform):
-    """Writes the records of one kind into a folder, grouped by the first digit of their ids."""
+    """Writes the records of one kind into a folder, grouped by the first digits of their ids."""
 
-    def __init__(self, folder: str, kind: str, named: Named) -> None:
+    def __init__(
+        self, folder: str, kind: str, named: Named, file_records: int = FILE_RECORDS
+    ) -> None:
         super().__init__()
         self._folder = folder
         self._kind = kind
         self._named = named
+        self._file_records = file_records
 
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
+        count = elements | "Count" >> beam.combiners.Count.Globally()
         return (
             elements
-            | "Name" >> beam.FlatMap(_rows, self._named)
-            | "ByDigit" >> beam.GroupByKey()
+            | "Name"
+            >> beam.FlatMap(_rows, self._named, beam.pvalue.AsSingleton(count), self._file_records)
+            | "ByDigits" >> beam.GroupByKey()
             | "Write" >> beam.Map(_write, self._folder, self._kind)
         )
 
 
-def _rows(element: Any, named: Named) -> Iterator[tuple[str, tuple[str, str]]]:
-    """One row, under the first digit of its id; none if the record can't be written down."""
+def digits(records: int, file_records: int = FILE_RECORDS) -> int:
+    """How many digits of their ids tell files of so many records apart."""
+    number = 1
+    while records > file_records * 16**number and number < MAX_DIGITS:
+        number += 1
+    return number
+
+
+def _rows(
+    element: Any, named: Named, records: int, file_records: int
+) -> Iterator[tuple[str, tuple[str, bytes]]]:
+    """One row, under the first digits of its id; none if the record can't be written down."""
     identity, record = named(element)
     try:
-        text = record.to_json()
+        packed = zlib.compress(record.to_json().encode("utf-8"), 1)
     except Exception as error:
         if is_fatal(error):
             raise
         # The dataset does not need it; it is missing in `inspect`, and costs no other.
         LOG.exception("the record of %s can't be kept", identity)
         return
-    yield identity[1], (identity, text)
+    yield identity[1 : 1 + digits(records, file_records)], (identity, packed)
 
 
-def _write(group: tuple[str, Iterable[tuple[str, str]]], folder: str, kind: str) -> None:
-    digit, rows = group
+def _write(group: tuple[str, Iterable[tuple[str, bytes]]], folder: str, kind: str) -> None:
+    first, rows = group
+    texts = ((identity, zlib.decompress(packed).decode("utf-8")) for identity, packed in rows)
+    write_records(Path(folder), kind, first, texts)
+
+
+def write_records(folder: Path, kind: str, first: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Write one file: ids and JSON of the records whose ids have these first digits."""
     ordered = sorted(rows)
     table = pa.table([list(column) for column in zip(*ordered, strict=True)], schema=SCHEMA)
-    with minding(Path(folder), "folder of the records"):
-        write_parquet(table, _path(Path(folder), kind, digit))
+    with minding(folder, "folder of the records"):
+        write_parquet(table, _path(folder, kind, first))
 
 
-def _path(folder: Path, kind: str, digit: str) -> Path:
-    return folder / f"{kind}-{digit}.parquet"
+def _path(folder: Path, kind: str, first: str) -> Path:
+    return folder / f"{kind}-{first}.parquet"
 
 
 def keep_prompts(folder: Path, prompts: Mapping[str, str]) -> None:
@@ -86,14 +113,21 @@ def kept_prompts(folder: Path) -> dict[str, str]:
 
 def find_record(folder: Path, kind: str, identity: str) -> str | None:
     """The JSON of a record, or None."""
-    for found, text in records(folder, kind, identity[1:2] or "*"):
-        if found == identity:
-            return text
+    if not ID_PATTERN.fullmatch(identity):
+        return None
+    for number in range(1, MAX_DIGITS + 1):
+        path = _path(folder, kind, identity[1 : 1 + number])
+        if path.is_file():
+            return next((text for found, text in _read(path) if found == identity), None)
     return None
 
 
-def records(folder: Path, kind: str, digit: str = "?") -> Iterable[tuple[str, str]]:
-    """Ids and JSON of all records of a kind, or of those whose id has this first digit."""
-    for path in sorted(folder.glob(f"{kind}-{digit}.parquet")):
-        table = pq.read_table(path)
-        yield from zip(table["id"].to_pylist(), table["json"].to_pylist(), strict=True)
+def records(folder: Path, kind: str) -> Iterator[tuple[str, str]]:
+    """Ids and JSON of all records of a kind, file by file."""
+    for path in sorted(folder.glob(f"{kind}-*.parquet")):
+        yield from _read(path)
+
+
+def _read(path: Path) -> Iterator[tuple[str, str]]:
+    table = pq.read_table(path)
+    yield from zip(table["id"].to_pylist(), table["json"].to_pylist(), strict=True)

@@ -9,7 +9,14 @@ import apache_beam as beam
 import pytest
 from pipeline_helpers import funnel, index_rows, run_here, sha256_of_files
 
-from pipelines.records import KeepRecords, find_record, records
+from pipelines.records import (
+    FILE_RECORDS,
+    MAX_DIGITS,
+    KeepRecords,
+    digits,
+    find_record,
+    records,
+)
 from schemas.case import Case, Footage
 from schemas.clip import Clip
 from schemas.rejection import Reason, Rejection, Stage
@@ -26,21 +33,29 @@ def named(rejection: Rejection) -> tuple[str, Rejection]:
     return rejection.id, rejection
 
 
-def keep(folder: Path, kept: list[Rejection]) -> None:
+def keep(folder: Path, kept: list[Rejection], file_records: int = FILE_RECORDS) -> None:
     folder.mkdir()
     with beam.Pipeline() as pipeline:
-        _ = pipeline | beam.Create(kept) | KeepRecords(str(folder), "loss", named)
+        _ = pipeline | beam.Create(kept) | KeepRecords(str(folder), "loss", named, file_records)
 
 
-def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file_records", "told_by"), [(FILE_RECORDS, 1), (4, 2)])
+def test_what_is_kept_is_found_again(file_records: int, told_by: int, tmp_path: Path) -> None:
     kept = some(100)
-    keep(tmp_path / "records", kept)
-    assert len(list((tmp_path / "records").iterdir())) == 16, "one file a digit"
+    keep(tmp_path / "records", kept, file_records)
+    files = {path.name for path in (tmp_path / "records").iterdir()}
+    assert files == {f"loss-{one.id[1 : 1 + told_by]}.parquet" for one in kept}
     assert dict(records(tmp_path / "records", "loss")) == {one.id: one.to_json() for one in kept}
     for one in kept:
         text = find_record(tmp_path / "records", "loss", one.id)
         assert text is not None
         assert Rejection.from_json(text) == one
+
+
+def test_files_stay_small_however_many_records_there_are() -> None:
+    assert [digits(16**number * FILE_RECORDS) for number in (0, 1, 2, 3)] == [1, 1, 2, 3]
+    assert digits(16 * FILE_RECORDS + 1) == 2
+    assert digits(10**12) == MAX_DIGITS
 
 
 @pytest.mark.parametrize("identity", ["x", "", "x0123456789", "*", "[", "../x", "x/../../x", "é"])

@@ -36,7 +36,7 @@ LEGS: dict[str, tuple[Any, str, str]] = {
     "segment": (Segmenter, "__call__", "segment"),
     "select": (QualityGate, "__call__", "select"),
     "cut": (Cutter, "__call__", "cut"),
-    "of one video": (curate, "of_one_video", "cut"),
+    "of one video": (curate, "of_other_video", "cut"),
     "describe asks": (ClipDescriber, "requests", "describe"),
     "describe reads": (ClipDescriber, "read", "describe"),
     "narrate asks": (VideoNarrator, "requests", "describe"),
