@@ -118,16 +118,22 @@ def find_record(folder: Path, kind: str, identity: str) -> str | None:
     for number in range(1, MAX_DIGITS + 1):
         path = _path(folder, kind, identity[1 : 1 + number])
         if path.is_file():
-            return next((text for found, text in _read(path) if found == identity), None)
+            return next((text for found, text in read_records(path) if found == identity), None)
     return None
+
+
+def record_files(folder: Path, kind: str) -> list[Path]:
+    """The files with the records of a kind, in order."""
+    return sorted(folder.glob(f"{kind}-*.parquet"))
+
+
+def read_records(path: Path) -> Iterator[tuple[str, str]]:
+    """Ids and JSON of the records of one file."""
+    table = pq.read_table(path, schema=SCHEMA)
+    yield from zip(table["id"].to_pylist(), table["json"].to_pylist(), strict=True)
 
 
 def records(folder: Path, kind: str) -> Iterator[tuple[str, str]]:
     """Ids and JSON of all records of a kind, file by file."""
-    for path in sorted(folder.glob(f"{kind}-*.parquet")):
-        yield from _read(path)
-
-
-def _read(path: Path) -> Iterator[tuple[str, str]]:
-    table = pq.read_table(path)
-    yield from zip(table["id"].to_pylist(), table["json"].to_pylist(), strict=True)
+    for path in record_files(folder, kind):
+        yield from read_records(path)

@@ -22,7 +22,7 @@ from rich.console import Console
 from pipelines.config import Config, ConfigError, overlaid
 from pipelines.folder import Folder, NotFoundError
 from pipelines.own_files import keep_own_files
-from pipelines.records import SCHEMA, kept_prompts, records
+from pipelines.records import kept_prompts, read_records, record_files, records
 from pipelines.run import Prepare, locked, move_into_place, prices_of, sweep
 from pipelines.summary import funnel_table
 from pipelines.verdict_changes import Changes, changed_settings, print_changes
@@ -170,7 +170,7 @@ class DecideAnew(Way):
     def __init__(self, plan: Plan, run: Run) -> None:
         super().__init__(plan)
         self._manifest = run.manifest
-        self._files = sorted(str(path) for path in run.folder.records.glob("case-?.parquet"))
+        self._files = [str(path) for path in record_files(run.folder.records, "case")]
         self._kept = _kept_rejections(run)
 
     def expand(self, root: Any) -> beam.PCollection:
@@ -209,8 +209,7 @@ class DecideAnew(Way):
 
 
 def _cases_of(path: str) -> Iterator[Case]:
-    table = pq.read_table(path, schema=SCHEMA)
-    for text in table["json"].to_pylist():
+    for _, text in read_records(Path(path)):
         yield Case.from_json(text)
 
 
