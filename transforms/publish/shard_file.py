@@ -32,6 +32,7 @@ class ShardFile:
         self._file = file
         self._digest = hashlib.sha256()
         self._small: list[bytes] = []
+        self._small_bytes = 0
         self._syncing: Future[None] | None = None
         self._synced = 0
 
@@ -55,6 +56,9 @@ class ShardFile:
             self._parts.add(digest.update, data)
         if len(data) < SMALL_BYTES:
             self._small.append(data)
+            self._small_bytes += len(data)
+            if self._small_bytes >= PIECE_BYTES:
+                self._flush()
         else:
             self._flush()
             self._put(data)
@@ -77,6 +81,7 @@ class ShardFile:
     def _flush(self) -> None:
         self._put(b"".join(self._small))
         self._small.clear()
+        self._small_bytes = 0
 
     def _put(self, data: bytes) -> None:
         self._writing.add(self._file.write, data)

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import tarfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from transforms.publish.index import (
 )
 from transforms.publish.known_files import FileState, KnownFiles
 from transforms.publish.manifest import is_local_path, portable_config
-from transforms.publish.shard_file import SYNC_BYTES, ShardFile
+from transforms.publish.shard_file import SMALL_BYTES, SYNC_BYTES, ShardFile
 from transforms.publish.shards import (
     ShardInfo,
     ShardPlan,
@@ -238,3 +239,19 @@ def test_a_disk_that_fails_meanwhile_is_told(
         shard.write(bytes(SYNC_BYTES))
         shard.finish()
     assert not list(tmp_path.iterdir())
+
+
+def test_small_parts_do_not_pile_up(tmp_path: Path) -> None:
+    """A shard of clips that are all small is not held in memory whole."""
+    tracemalloc.start()
+    try:
+        with (tmp_path / "shard.tar").open("wb") as file, ShardFile(file) as shard:
+            for number in range(2_000):
+                shard.write(bytes([number % 251]) * (SMALL_BYTES - 1))
+            shard.finish()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    written = 2_000 * (SMALL_BYTES - 1)
+    assert (tmp_path / "shard.tar").stat().st_size > written
+    assert peak < written / 3
