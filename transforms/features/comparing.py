@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -125,12 +125,15 @@ def _found(element: tuple[int, Iterable[bytes]], store: MemoStore) -> Found:
 
 def _decided(group: tuple[None, Iterable[Found]], store: MemoStore) -> Iterator[tuple[int, bytes]]:
     ordered = sorted(group[1], key=lambda found: found.number)
-    read = (
-        (found.number, np.load(store.path(found.alike_ref), allow_pickle=False))
-        for found in ordered
-    )
+    read = ((found.number, _read_alike(found.alike_ref, store)) for found in ordered)
     for number, chosen in duplicates_of(read):
         yield number, chosen.tobytes()
+
+
+def _read_alike(ref: str, store: MemoStore) -> Alike:
+    with _mended(ref, store):
+        alike: Alike = np.load(store.path(ref), allow_pickle=False)
+    return alike
 
 
 def _named(
@@ -174,7 +177,7 @@ def pack_block(candidates: Iterable[Candidate], store: MemoStore) -> str:
 
 def open_block(block: Block, store: MemoStore) -> BlockVectors:
     """The clips of a block, ready to be compared."""
-    table = _table(store.path(block.means_ref))
+    table = _table(block.means_ref, store)
     width = table.schema.field("mean").type.list_size
     flat = table["mean"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     means: Vectors = flat.reshape(len(table), width)
@@ -190,14 +193,24 @@ def name_duplicates(
     number: int, chosen: Alike, means_refs: Mapping[int, str], store: MemoStore
 ) -> Iterator[Duplicate]:
     """The duplicates in block `number`, by the ids of clips: only its block knows a row."""
-    own = _table(store.path(means_refs[number]))["clip_id"]
+    own = _table(means_refs[number], store)["clip_id"]
     for block in np.unique(chosen["block"]).tolist():
-        others = _table(store.path(means_refs[block]))["clip_id"]
+        others = _table(means_refs[block], store)["clip_id"]
         for pair in chosen[chosen["block"] == block]:
             one, other = own[int(pair["row"])].as_py(), others[int(pair["other"])].as_py()
             yield Duplicate(one, other, float(pair["worst"]))
 
 
-def _table(path: Path) -> pa.Table:
-    with pa.memory_map(str(path)) as source:
+def _table(ref: str, store: MemoStore) -> pa.Table:
+    with _mended(ref, store), pa.memory_map(str(store.path(ref))) as source:
         return pa.ipc.open_file(source).read_all()
+
+
+@contextmanager
+def _mended(ref: str, store: MemoStore) -> Iterator[None]:
+    """What turns out to be damaged in the store is gone, so that running again mends it."""
+    try:
+        yield
+    except (ValueError, EOFError):
+        store.forget(ref)
+        raise

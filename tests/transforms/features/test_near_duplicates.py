@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from schemas.base import content_id
 from transforms.features import duplicates as module
-from transforms.features.comparing import FindDuplicates
+from transforms.features.comparing import ALIKE_FILE, MEANS_FILE, FindDuplicates
 from transforms.features.duplicates import (
     ALIKE,
     BlockVectors,
@@ -310,6 +310,23 @@ def test_a_pipeline_finds_them_in_many_blocks(tmp_path: Path) -> None:
     entries = sorted(path.name for path in tmp_path.glob("*/*/*"))
     run(candidates[::-1], store, wanted)
     assert sorted(path.name for path in tmp_path.glob("*/*/*")) == entries, "something is new"
+
+
+@pytest.mark.parametrize(
+    ("file", "told"), [(MEANS_FILE, "Not an Arrow file"), (ALIKE_FILE, "contains pickled")]
+)
+def test_what_is_damaged_in_the_store_is_made_anew_by_the_next_run(
+    file: str, told: str, tmp_path: Path
+) -> None:
+    clips = {(content_id("v", number), 0.0): fan(number % 3 * 40) for number in range(12)}
+    store, wanted = MemoStore(str(tmp_path)), plain(clips, 0.97)
+    candidates = stored(clips, store)
+    run(candidates, store, wanted)
+    [damaged, *_] = sorted(tmp_path.rglob(file))
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    with pytest.raises(Exception, match=told):
+        run(candidates, store, wanted)
+    run(candidates, store, wanted)
 
 
 def test_a_pipeline_without_clips_finds_none(tmp_path: Path) -> None:
