@@ -16,7 +16,7 @@ import tenacity
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.rejection import Rejected, Stage
-from transforms.outcome import Outcome
+from transforms.outcome import Outcome, StopRunError
 
 PASSING_ERRNOS = frozenset(
     {
@@ -70,6 +70,9 @@ def is_passing(error: BaseException | None) -> bool:
     """Whether the same try may well go right in a moment."""
     if isinstance(error, Rejected):
         return error.passing
+    if type(error) is StopRunError:
+        # A disk that does not answer: it is waited for before the run stops.
+        return is_passing(error.__cause__)
     return isinstance(error, MemoryError) or (
         isinstance(error, OSError) and error.errno in PASSING_ERRNOS
     )

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.config import load_config
 from schemas.rejection import Reason, Rejected, Stage
-from transforms.outcome import FATAL_ERRNOS, Outcome
+from transforms.outcome import FATAL_ERRNOS, Outcome, StopRunError
 from transforms.retry import PASSING_ERRNOS, RetryPolicy, RetrySettings, is_passing, tried
 
 AT_ONCE = RetryPolicy(attempts=3, first_wait_s=0.0, longest_wait_s=0.0)
@@ -79,7 +79,18 @@ def test_what_would_end_the_same_is_not(end: Exception) -> None:
     assert caught.value is end and work.calls == 1
 
 
-@pytest.mark.parametrize("make", [lambda: os_error(errno.ESTALE), killed], ids=["stale", "killed"])
+def unreachable(number: int = errno.ESTALE) -> StopRunError:
+    """What the store says of a disk."""
+    error = StopRunError("the memo store can't be reached")
+    error.__cause__ = os_error(number)
+    return error
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: os_error(errno.ESTALE), killed, unreachable],
+    ids=["stale", "killed", "unreachable"],
+)
 def test_the_last_try_counts(make: Callable[[], Exception]) -> None:
     ends = [make() for _ in range(4)]
     work = Work(*ends)
@@ -96,6 +107,13 @@ def test_the_last_try_counts(make: Callable[[], Exception]) -> None:
 def test_what_may_pass_is_never_remembered() -> None:
     assert is_passing(killed()) and not killed().lasting
     assert not is_passing(None)
+
+
+def test_a_disk_is_waited_for_where_it_may_answer_again() -> None:
+    assert is_passing(unreachable())
+    for number in FATAL_ERRNOS:
+        assert not is_passing(unreachable(number))
+    assert not is_passing(StopRunError("no GPU"))
 
 
 def test_waits_double_up_to_the_longest() -> None:
