@@ -18,6 +18,7 @@ from publish_helpers import Clip, Item, build_dataset, find_shard, make_sample, 
 
 from schemas.rejection import Reason, Rejection, Stage
 from schemas.sample import Sample
+from transforms.outcome import StopRunError
 from transforms.publish.files import replacing
 from transforms.publish.index import (
     INDEX_SCHEMA,
@@ -119,7 +120,7 @@ def test_a_shard_that_can_not_be_written_is_told(clips: list[Clip], tmp_path: Pa
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(StopRunError, match="a file grew larger"):
             write_one(make_sample("s1", clips[0]), clips[0], tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
