@@ -8,7 +8,8 @@ TRAINERS := trl swift llamafactory verl
 EXPORTS := build/trainers
 
 .PHONY: help setup setup-vllm setup-trainers demo demo-vllm test lint unit test-vllm test-trainers \
-	exports $(TRAINERS:%=test-%) test-prism test-flink test-spark docs bench bench-vllm clean
+	exports $(TRAINERS:%=test-%) test-prism test-flink test-spark setup-gcp test-dataflow docs bench \
+	bench-vllm clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -82,6 +83,16 @@ test-flink: setup  ## the whole way on a Flink cluster on loopback, also with pa
 test-spark: setup  ## the whole way on Spark
 	sh scripts/engines.sh spark
 	$(BIN)/python -m pytest -m slow tests/runners/test_spark_run.py
+
+setup-gcp: .venv-gcp/.ready  ## the environment with Google's packages for Dataflow, in .venv-gcp
+
+.venv-gcp/.ready: pyproject.toml constraints.txt $(READY)
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-gcp
+	$(BIN)/uv pip install --quiet --python .venv-gcp/bin/python --constraint constraints.txt --editable '.[dev,gcp]'
+	touch $@
+
+test-dataflow: setup-gcp  ## the whole way as a job for Dataflow, built and looked at, not sent
+	.venv-gcp/bin/python -m pytest -m slow tests/runners/test_dataflow_job.py
 
 bench-vllm: setup-vllm  ## the teacher leg against the bare engine
 	$(VLLM_CPU) .venv-vllm/bin/python bench/teacher.py

@@ -7,12 +7,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
 from pipelines import derive, features
-from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK, cause_of
+from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,11 @@ def _worth_saying(record: logging.LogRecord) -> bool:
             # It is said at the end, in one line; these are tracebacks of every worker.
             return False
     # Random weights are said once, in our own words; of Beam's measuring of memory nobody asked.
-    quiet = ("apitools not found", "No pretrained weights", "Resource module is not available")
+    quiet = (
+        *("apitools not found", "No pretrained weights", "Resource module is not available"),
+        # Said of an engine that is gone, with a traceback; that is told in our own words.
+        "Failed to read inputs in the data plane",
+    )
     return not any(words in message for words in quiet)
 
 
@@ -81,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the memo store, which several outputs may share, also at once; OUT/work/"
         "memo, or the one of the last run into OUT, unless said",
+    )
+    run.add_argument(
+        "--profile", metavar="NAME", help="options of Beam under this name in the --config file"
     )
     run.add_argument("--limit", type=int, metavar="N", help="take only the first N sources")
     run.add_argument(
@@ -256,6 +263,7 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
     from pipelines.folder import NotFoundError
     from pipelines.run import BusyError
     from pipelines.verify import verify
+    from runners.failure import in_words
     from runners.launch import prepare
     from transforms.outcome import StopRunError
 
@@ -278,7 +286,7 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
     except Exception as error:
         logging.getLogger(__name__).debug("deciding anew failed", exc_info=True)
         return _say(
-            f"deciding anew failed, the dataset is as it was: {cause_of(error)}", EXIT_FAILED
+            f"deciding anew failed, the dataset is as it was: {in_words(error)}", EXIT_FAILED
         )
     return EXIT_OK
 
@@ -391,5 +399,13 @@ def _doctor(options: argparse.Namespace, _: list[str]) -> int:
     return EXIT_FAILED if lacking else EXIT_OK
 
 
+def entry() -> NoReturn:
+    """The program: as `main`, and ends with its exit code."""
+    from runners.failure import leave, quieten_threads
+
+    quieten_threads()
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -94,6 +94,10 @@ def _sorted(value: Any) -> Any:
     return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
+PROFILES = "profiles"
+"""A section of the file, and no part of the configuration: how runs are launched."""
+
+
 class ConfigError(Exception):
     """A configuration that can't be taken; each line names a field and what is wrong with it."""
 
@@ -131,7 +135,7 @@ def overlaid(base: Mapping[str, Any], file: str | None, overrides: Sequence[str]
     """
     values = copy.deepcopy(dict(base))
     if file is not None:
-        _lay(values, _read(Path(file)))
+        _lay(values, {name: one for name, one in read_file(Path(file)).items() if name != PROFILES})
     for override in overrides:
         _apply(values, override)
     try:
@@ -149,7 +153,8 @@ def _lay(values: dict[str, Any], more: Mapping[str, Any]) -> None:
             values[name] = value
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """What a file says, with its profiles. Raises ConfigError if it is no mapping."""
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
@@ -272,6 +277,10 @@ PAGE_INTRODUCTION = """\
 One YAML file with these sections, given as `--config FILE`; any field can be set with
 `--set section.field=value`. Unknown fields are errors. The reasons for the thresholds are in
 [thresholds](thresholds.md).
+
+The file may also have a section `profiles`: names for where and how `proofreel run` is launched,
+chosen by `--profile NAME`. See [where it runs](runners.md#profiles). It is no part of the
+configuration, and not stored with the dataset.
 """
 
 if __name__ == "__main__":

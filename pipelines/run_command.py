@@ -15,13 +15,17 @@ from pipelines.config import Config, ConfigError, load_config
 from pipelines.counts import replies_in
 from pipelines.display import JsonLines
 from pipelines.dry_run import dry_run
-from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK, cause_of
+from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK
+from pipelines.profiles import launched_by
 from pipelines.run import BusyError, progress_of, run
 from pipelines.summary import print_summary, why_empty
 from pipelines.times import slowest, times_as_json
 from pipelines.told import Told
+from runners.dataflow import JobBuiltError
+from runners.errors import BadOptionsError
+from runners.failure import in_words
 from runners.job_server import NoEngineError
-from runners.launch import UnknownRunnerError, prepare
+from runners.launch import prepare
 from runners.process_workers import WorkerDiedError
 from transforms.features.embed import WeightsError
 from transforms.outcome import StopRunError, words_of_stop
@@ -51,6 +55,7 @@ def _run(
     options: argparse.Namespace, beam_arguments: Sequence[str], machine: JsonLines | None
 ) -> None:
     config = load_config(options.config, options.set)
+    beam_arguments = launched_by(options.config, options.profile, beam_arguments)
     if options.limit is not None and options.limit < 1:
         raise ConfigError("--limit: at least 1")
     if options.calibrate < 0 or (options.calibrate and not options.dry_run):
@@ -100,7 +105,9 @@ def _say_what_came(out: Path, manifest: Manifest, told: Told) -> None:
 
 def trouble(error: BaseException) -> tuple[int, str]:
     """Exit code and one line of words for what ended a run."""
-    if isinstance(error, (ConfigError, BadInputError, WeightsError, UnknownRunnerError)):
+    if isinstance(error, JobBuiltError):
+        return EXIT_OK, f"nothing was sent; {error}"
+    if isinstance(error, (ConfigError, BadInputError, WeightsError, BadOptionsError)):
         return EXIT_ASKED_WRONGLY, str(error)
     if isinstance(error, KeyboardInterrupt):
         return EXIT_FAILED, "interrupted; run the same command again to go on"
@@ -110,4 +117,4 @@ def trouble(error: BaseException) -> tuple[int, str]:
     logging.getLogger(__name__).debug("the run failed", exc_info=True)
     if told := words_of_stop(str(error)):
         return EXIT_FAILED, told
-    return EXIT_FAILED, f"the run failed: {cause_of(error)}"
+    return EXIT_FAILED, f"the run failed: {in_words(error)}"

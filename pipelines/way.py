@@ -25,6 +25,7 @@ from transforms.at_work import AtWork
 from transforms.failure_limit import FailureLimit
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
+from transforms.needs import NO_HINTS, NO_NEEDS, Hints, Needs
 from transforms.progress import NOWHERE, ProgressLog
 from transforms.publish.card import card_entry
 from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
@@ -45,10 +46,10 @@ class Plan:
     records_folder: str
     progress: ProgressLog
     facts: RunFacts
-    share_models: bool = False
-    """Whether several processes of a machine share one teacher."""
     exclusion: Exclusion = field(default_factory=Exclusion)
     """Videos that must not come in."""
+    hints: Hints = NO_HINTS
+    """How the engine is told of steps that need a GPU."""
 
 
 class Way(beam.PTransform):
@@ -88,20 +89,27 @@ class Way(beam.PTransform):
             settings, plan.store, plan.config.shots, plan.progress, plan.config.retry.of(stage)
         )
         label = name or str(stage).capitalize()
-        done = elements | label >> AskTeacher(
-            stage, asker, subjects, teacher, share=plan.share_models, care=self._care(stage)
-        )
+        done = elements | label >> AskTeacher(stage, asker, subjects, teacher, self._care(stage))
         if tallied:
             self._tallies.append(done[TALLY])
         self._rejections.append(done[REJECTED])
         self._usage.append(done[USAGE])
         return done[OUT]
 
-    def _leg(self, elements: Any, stage: Stage, work: Any, subjects: Any, name: str = "") -> Any:
+    def _leg(
+        self,
+        elements: Any,
+        stage: Stage,
+        work: Any,
+        subjects: Any,
+        name: str = "",
+        *,
+        needs: Needs = NO_NEEDS,
+    ) -> Any:
         """Apply a leg and take note of its tally and its rejections."""
         label = name or str(stage).capitalize()
         done = elements | label >> Leg(
-            stage, work, subjects, self._plan.progress, self._care(stage)
+            stage, work, subjects, self._plan.progress, self._care(stage), needs=needs
         )
         self._tallies.append(done[TALLY])
         self._rejections.append(done[REJECTED])
@@ -109,7 +117,7 @@ class Way(beam.PTransform):
 
     def _care(self, stage: Stage) -> Care:
         retry = self._plan.config.retry.of(stage)
-        return Care(retry, self._limit, at_work_of(self._plan.progress))
+        return Care(retry, self._limit, at_work_of(self._plan.progress), self._plan.hints)
 
     def _between(self, elements: Any, stage: Stage, work: Any, subjects: Any, name: str) -> Any:
         """Apply a step that compares elements after the stage's leg, which has counted them."""

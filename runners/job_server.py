@@ -90,10 +90,12 @@ class JarsJobServer(job_server.JobServer):
         assert self._process is not None
         until = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until:
+            # Asked before reading: so what is read of one that has ended is all it said.
+            ended = self._process.poll() is not None
             text = log.read_text("utf-8", errors="replace")
             if found := STARTED.search(text):
                 return int(found[1])
-            if self._process.poll() is not None:
+            if ended:
                 break
             time.sleep(0.1)
         raise NoEngineError(f"the job server did not start: {text[-SHOWN_CHARS:].strip()}")

@@ -9,26 +9,35 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     PipelineOptions,
     StandardOptions,
+    TestOptions,
 )
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from runners import direct, flink, loopback, prism, spark
+from runners import dataflow, direct, flink, loopback, prism, spark
+from runners.errors import BadOptionsError
+from transforms.needs import Hints
 
-MODULES = (direct, prism, flink, spark)
+MODULES = (direct, prism, flink, spark, dataflow)
 
 
-class UnknownRunnerError(Exception):
+class UnknownRunnerError(BadOptionsError):
     """No such runner; the message names those that there are."""
 
 
 def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
-    """Runner and options. Raises UnknownRunnerError.
+    """Runner and options. Raises BadOptionsError; UnknownRunnerError is one of them.
 
     Each engine is prepared by its module; any other runner that Beam knows is handed to Beam as it
     is named, with the options given.
     """
     options = PipelineOptions(list(arguments))
     name = options.view_as(StandardOptions).runner or ""
+    heeds_hints = name.lower() in dataflow.NAMES
+    if options.view_as(dataflow.DataflowGpuOptions).gpu and not heeds_hints:
+        raise BadOptionsError(
+            f"--gpu: only Dataflow hands out GPUs; with --runner {name or 'direct'}, models use "
+            "those that their machines have"
+        )
     for module in MODULES:
         if name.lower() in module.NAMES:
             return module.prepare(arguments)
@@ -41,6 +50,25 @@ def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
     if not isinstance(runner, PipelineRunner):
         raise UnknownRunnerError(f"--runner {name}: is no Beam runner")
     return runner, options
+
+
+def hints(runner: Any, options: PipelineOptions) -> Hints | None:
+    """How to tell the engine which steps need a GPU; None if it does not heed it."""
+    if not isinstance(runner, dataflow.DataflowRunner):
+        return None
+    return Hints(gpu=dataflow.gpu_hint(options))
+
+
+def check_places(runner: Any, options: PipelineOptions, places: Sequence[str]) -> None:
+    """Raise BadOptionsError if workers would not see one of these, inputs or output."""
+    if not isinstance(runner, dataflow.DataflowRunner) or options.view_as(TestOptions).dry_run:
+        return
+    for place in places:
+        if ":/" not in place:
+            raise BadOptionsError(
+                f"--runner dataflow: {place} is on this machine, where Dataflow's workers see "
+                "nothing; use a place on gs://"
+            )
 
 
 def works_here(runner: Any, options: PipelineOptions) -> bool:

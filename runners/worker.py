@@ -24,12 +24,15 @@ from apache_beam.portability.api import (
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
+from transforms.shared_model import become_worker
+
 PROVISION_TIMEOUT_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ask the engine what to do, and do it until the engine says that it is over."""
     options = _parser().parse_args(arguments)
+    become_worker()
     os.environ.update(environment(options, provision(options.provision_endpoint, options.id)))
     # Whoever waits on the engine's services would otherwise outlive the signal.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))

@@ -21,6 +21,7 @@ from schemas.rejection import Reason, Rejected, Stage
 from transforms.at_work import NOT_NOTED, AtWork
 from transforms.failure_limit import NO_LIMIT, FailureLimit
 from transforms.naming import named
+from transforms.needs import NO_HINTS, NO_NEEDS, Hints, Needs
 from transforms.outcome import Outcome, Subject, Work, is_fatal, rejections
 from transforms.progress import ProgressLog
 from transforms.retry import RetryPolicy, tried
@@ -35,11 +36,13 @@ OUT = "out"
 @dataclass(frozen=True)
 class Care:
     """What a leg does about failures: how often it tries, when it stops the run, and where it
-    notes what it is at, should the process die of that."""
+    notes what it is at, should the process die of that. And on which machines it is done."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limit: FailureLimit = NO_LIMIT
     at_work: AtWork = NOT_NOTED
+    hints: Hints = NO_HINTS
+    """How the engine is told of what a leg needs."""
 
 
 class Leg(beam.PTransform):
@@ -58,13 +61,16 @@ class Leg(beam.PTransform):
         care: Care = Care(),
         *,
         timed_as: str = "",
+        needs: Needs = NO_NEEDS,
     ) -> None:
         """`timed_as`: under which name its time counts, where that is not the stage's."""
         super().__init__()
+        self._hints = care.hints.of(needs)
         self._do = _LegFn(stage, work, subjects, progress, care, timed_as)
 
     def expand(self, elements: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
-        return elements | beam.ParDo(self._do).with_outputs(REJECTED, TALLY, main=OUT)
+        work = beam.ParDo(self._do).with_resource_hints(**self._hints)
+        return elements | work.with_outputs(REJECTED, TALLY, main=OUT)
 
 
 class _LegFn(beam.DoFn):

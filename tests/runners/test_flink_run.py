@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_runs import TIMEOUT_S, dataset_of, finish, started
+from engine_runs import dataset_of, finish, started
 from flink_cluster import KEPT_MS, FlinkCluster
 from pipeline_helpers import sha256_of_files
+from worker_processes import wait_until_in
 
 from schemas.rejection import Stage
-from transforms.progress import ProgressLog, Step
 
 pytestmark = pytest.mark.slow
 
@@ -56,17 +54,3 @@ def test_a_killed_worker_and_a_killed_machine_change_nothing(
         cluster.add_task_manager()
         finish(process)
     assert sha256_of_files(out / "dataset") == on_direct
-
-
-def wait_until_in(stage: Stage, out: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until a stage has dealt with something."""
-    log = ProgressLog(str(out / "work" / "progress.jsonl"))
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            pytest.fail(f"ended before {stage}: {process.communicate()[1][-4000:]}")
-        steps, _ = log.read_from(0)
-        if any(isinstance(step, Step) and step.stage == stage for step in steps):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"{stage} was not reached")

@@ -1,4 +1,4 @@
-"""The whole way on Prism: the same bytes as on the local runner."""
+"""The whole way on Prism: the same bytes as on the local runner, also when it is killed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from engine_runs import dataset_of
-from pipeline_helpers import funnel
+from engine_runs import TIMEOUT_S, dataset_of, started
+from pipeline_helpers import funnel, memo_entries
+from worker_processes import child_of, wait_until_in
+
+from schemas.rejection import Stage
 
 pytestmark = pytest.mark.slow
 
@@ -28,3 +31,22 @@ def test_prism_gives_the_same_bytes(
     # Long before the end, something was told.
     assert any(line["stages"] for line in lines[: len(lines) // 2 + 1])
     assert lines[-1]["legs"]["cut"]["elements"] == 2
+
+
+def test_after_prism_is_killed_the_same_command_goes_on(
+    engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with started(engine_videos, out, "--runner", "prism") as process:
+        wait_until_in(Stage.DECODE, out, process)
+        child_of(process, "--job_port").kill()
+        _, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1, stderr
+    assert "Traceback" not in stderr
+    [said] = [line for line in stderr.splitlines() if line.startswith("proofreel: ")]
+    assert "the engine is gone" in said
+    assert not (out / "dataset").exists()
+    done = memo_entries(out)
+    assert done
+    assert dataset_of(engine_videos, out, "--runner", "prism") == on_direct
+    assert done.items() <= memo_entries(out).items(), "what was done is not done again"

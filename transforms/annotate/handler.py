@@ -19,11 +19,12 @@ from schemas.base import content_hash
 from schemas.rejection import Stage
 from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
-from transforms.annotate.teacher import Reply, Request, TeacherSettings
+from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import ask_stored
 from transforms.leg_metrics import busy
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
+from transforms.needs import NO_HINTS, Hints, Needs
 from transforms.outcome import Outcome, StopRunError, Subject, is_fatal
 from transforms.progress import ProgressLog
 from transforms.retry import RetryPolicy, tried
@@ -48,6 +49,10 @@ class StoredTeacher:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     """For what fails around the teacher, such as its store; a teacher has its own tries."""
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(gpu=self.settings.kind is TeacherKind.VLLM)
+
     def ask(self, requests: Sequence[Request]) -> dict[str, Reply]:
         """One reply per request, by request id. What breaks here costs these requests alone."""
         try:
@@ -68,13 +73,14 @@ class StoredTeacher:
 class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
     """Puts the requests of a batch of subjects to the teacher together."""
 
-    def __init__(self, stage: Stage, asker: Asker, teacher: StoredTeacher, *, share: bool) -> None:
-        """`share`: one teacher for all processes of the machine, not one in each."""
+    def __init__(
+        self, stage: Stage, asker: Asker, teacher: StoredTeacher, hints: Hints = NO_HINTS
+    ) -> None:
         super().__init__()
         self._stage = stage
         self._asker = asker
         self._teacher = teacher
-        self._share = share
+        self._hints = hints
 
     def load_model(self) -> StoredTeacher:
         return self._teacher
@@ -92,8 +98,8 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         size = self._teacher.settings.batch
         return {"min_batch_size": size, "max_batch_size": size}
 
-    def share_model_across_processes(self) -> bool:
-        return self._share
+    def get_resource_hints(self) -> dict[str, str]:
+        return self._hints.of(self._teacher.needs)
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,6 @@ class AskTeacher(beam.PTransform):
         asker: Asker,
         subjects: Callable[[Any], Sequence[Subject]],
         teacher: StoredTeacher,
-        *,
-        share: bool,
         care: Care = Care(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__()
@@ -142,13 +146,12 @@ class AskTeacher(beam.PTransform):
         self._asker = asker
         self._subjects = subjects
         self._teacher = teacher
-        self._share = share
 
     def expand(self, elements: beam.PCollection) -> dict[str, beam.PCollection]:
         teacher = self._teacher
         # One identity for all legs that ask this teacher, so that all share one model.
         identity = content_hash("teacher", teacher.settings.model_dump(mode="json"))[:16]
-        handler = TeacherHandler(self._stage, self._asker, teacher, share=self._share)
+        handler = TeacherHandler(self._stage, self._asker, teacher, self._care.hints)
         answered = elements | "Ask" >> RunInference(handler, model_identifier=identity)
         subjects = self._subjects
         done = answered | "Read" >> Leg(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.usage import Usage
@@ -19,6 +20,7 @@ from transforms.annotate.teacher import (
 )
 from transforms.memo import Entry, MemoStore
 from transforms.progress import NOWHERE, ProgressLog
+from transforms.shared_model import SharedModel, is_worker
 from transforms.video.shots import ShotSettings
 
 _LOADING = threading.Lock()
@@ -50,10 +52,51 @@ def _opened(settings_json: str, store: MemoStore, shots_json: str) -> Teacher:
     return teacher
 
 
+class SharedTeacher(SharedModel):
+    """A teacher that one process of this machine has opened. Replies come when all are there."""
+
+    def __init__(self, settings_json: str, store: MemoStore, shots_json: str) -> None:
+        def make() -> _Answering:
+            return _Answering(_opened(settings_json, store, shots_json))
+
+        super().__init__(make, "teacher", settings_json, store.root, shots_json)
+        self.settings = TeacherSettings.model_validate_json(settings_json)
+
+    def version(self) -> str:
+        return str(self.call("version"))
+
+    def open(self) -> None:
+        """Done by who answers."""
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        found: list[Reply] = self.call("ask", list(requests))
+        return found
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """Replies in a list: an iterator is bound to its process."""
+
+    teacher: Teacher
+
+    def version(self) -> str:
+        return self.teacher.version()
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        return list(answers(self.teacher, requests))
+
+
+_shared = functools.cache(SharedTeacher)
+
+
 def open_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSettings) -> Teacher:
-    """The teacher, opened once per process however many threads ask."""
+    """The teacher, opened once however many threads ask; an engine in process once for all worker
+    processes, too."""
+    made_of = (settings.model_dump_json(), store, shots.model_dump_json())
+    if settings.kind is TeacherKind.VLLM and is_worker():
+        return _shared(*made_of)
     with _LOADING:
-        return _opened(settings.model_dump_json(), store, shots.model_dump_json())
+        return _opened(*made_of)
 
 
 def _seen(settings: TeacherSettings, request: Request) -> Any:

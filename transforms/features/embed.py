@@ -8,7 +8,7 @@ import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from transforms.outcome import StopRunError
 from transforms.processor import cpu_has_bf16
+from transforms.shared_model import SharedModel, is_worker
 
 if TYPE_CHECKING:
     import torch
@@ -169,11 +170,40 @@ def _center(model: ClipModel) -> Vectors:
     return middle
 
 
-def load_model(settings: FeatureSettings) -> ClipModel:
-    """The encoder, loaded once per process however many threads ask.
+class Embedder(Protocol):
+    """What turns pictures into embeddings."""
+
+    @property
+    def size_px(self) -> int: ...
+
+    def embed(self, frames: Pictures) -> Vectors: ...
+
+
+class SharedClip(SharedModel):
+    """An encoder that one process of this machine has loaded."""
+
+    def __init__(self, model: str, pretrained: str) -> None:
+        super().__init__(lambda: _load(model, pretrained), "clip", model, pretrained)
+
+    @functools.cached_property
+    def size_px(self) -> int:
+        return int(self.read("size_px"))
+
+    def embed(self, frames: Pictures) -> Vectors:
+        found: Vectors = self.call("embed", frames)
+        return found
+
+
+_shared = functools.cache(SharedClip)
+
+
+def load_model(settings: FeatureSettings) -> Embedder:
+    """The encoder, loaded once however many threads and worker processes ask.
 
     Raises WeightsError in words for the person who chose the weights.
     """
+    if is_worker():
+        return _shared(settings.model, settings.pretrained)
     with _LOADING:
         return _load(settings.model, settings.pretrained)
 

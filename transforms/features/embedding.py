@@ -66,6 +66,7 @@ class EmbedPictures(beam.PTransform):
         from transforms.features.handler import PictureEmbedder
 
         subjects = self._subjects
+        embedder = PictureEmbedder(self._features, self._store, self._care.hints)
         looked_up = wanted | "LookUp" >> Leg(
             self._stage, _look_up, lambda one: subjects(one.subject), NOWHERE, self._care
         )
@@ -73,7 +74,7 @@ class EmbedPictures(beam.PTransform):
         stored = (
             known[MISSING]
             | "Spread" >> beam.Reshuffle()
-            | "Model" >> RunInference(PictureEmbedder(self._features, self._store))
+            | "Model" >> RunInference(embedder)
             | "Store"
             >> Leg(
                 self._stage, _store, lambda one: subjects(one.wanted.subject), NOWHERE, self._care

@@ -7,10 +7,11 @@ from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
 
-from transforms.features.embed import ClipModel, FeatureSettings, load_model
+from transforms.features.embed import Embedder, FeatureSettings, load_model
 from transforms.features.pictures import Embedded, Wanted, embed_wanted
 from transforms.leg_metrics import busy
 from transforms.memo import MemoStore
+from transforms.needs import NO_HINTS, Hints, Needs
 
 SUBJECTS_PER_BATCH = 8
 
@@ -24,17 +25,22 @@ class LazyModel:
     def __init__(self, settings: FeatureSettings) -> None:
         self._settings = settings
 
-    def get(self) -> ClipModel:
+    def get(self) -> Embedder:
         return load_model(self._settings)
 
 
 class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
-    """One model per worker, however many threads and however many uses."""
+    """One model per machine, however many threads, processes and uses."""
 
-    def __init__(self, settings: FeatureSettings, store: MemoStore) -> None:
+    needs = Needs(gpu=True)
+
+    def __init__(
+        self, settings: FeatureSettings, store: MemoStore, hints: Hints = NO_HINTS
+    ) -> None:
         super().__init__()
         self._settings = settings
         self._store = store
+        self._hints = hints
 
     def load_model(self) -> LazyModel:
         return LazyModel(self._settings)
@@ -50,3 +56,6 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         return {"min_batch_size": 1, "max_batch_size": SUBJECTS_PER_BATCH}
+
+    def get_resource_hints(self) -> dict[str, str]:
+        return self._hints.of(self.needs)

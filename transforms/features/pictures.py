@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from transforms.features.embed import ClipModel, Pictures, Vectors, prepare, unit_vectors
+from transforms.features.embed import Embedder, Pictures, Vectors, prepare, unit_vectors
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import is_fatal
 from transforms.video.samples import frames_at, read_samples
@@ -68,7 +68,7 @@ def read_pictures(path: Path, times_s: Sequence[float], size_px: int) -> Iterato
 
 
 def embed_wanted(
-    wanted: Wanted[Subject], store: MemoStore, model: Callable[[], ClipModel]
+    wanted: Wanted[Subject], store: MemoStore, model: Callable[[], Embedder]
 ) -> Embedded[Subject]:
     """Embed the pictures of one subject; a failure costs only this subject.
 
@@ -84,7 +84,7 @@ def embed_wanted(
         return Embedded(wanted, np.zeros((0, 0), np.float32), words)
 
 
-def _vectors(wanted: Wanted[Subject], store: MemoStore, model: Callable[[], ClipModel]) -> Vectors:
+def _vectors(wanted: Wanted[Subject], store: MemoStore, model: Callable[[], Embedder]) -> Vectors:
     if not wanted.times_s:
         return np.zeros((0, 0), np.float32)
     encoder = model()

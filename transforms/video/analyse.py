@@ -14,6 +14,7 @@ from schemas.case import Footage
 from schemas.rejection import Reason, Rejected
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import Entry, MemoStore
+from transforms.needs import Needs
 from transforms.outcome import Outcome
 from transforms.video import probe as probing
 from transforms.video.decode import DecodePass
@@ -21,7 +22,7 @@ from transforms.video.measures import FrameMeasurer, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
 from transforms.video.overlay_text import TextSettings, measure_text
 from transforms.video.samples import SampleWriter, drop_after
-from transforms.video.shots import make_scorer, scorer_version
+from transforms.video.shots import Detector, make_scorer, scorer_version
 from transforms.video.sound import measure_loudness
 from transforms.video.subtitles import SubtitleSettings, read_subtitles
 from transforms.video.timeline import Timeline
@@ -252,6 +253,10 @@ class Analyser:
     store: MemoStore
     text: TextSettings = field(default_factory=TextSettings)
     subtitles: SubtitleSettings = field(default_factory=SubtitleSettings)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(gpu=self.score_family == Detector.TRANSNETV2)
 
     def __call__(self, video: Video) -> Outcome[Footage]:
         decoded = analyse(

@@ -12,6 +12,7 @@ from schemas.case import Scene
 from schemas.rejection import Reason, Rejected
 from schemas.transcript import TimedText
 from transforms.memo import MemoStore
+from transforms.needs import Needs
 from transforms.outcome import Outcome
 from transforms.video.cues import clean, in_order, timed_text
 from transforms.video.media_process import (
@@ -101,6 +102,10 @@ class Transcriber:
 
     settings: SpeechSettings
     store: MemoStore
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(gpu=self.settings.device != "cpu")
 
     def __call__(self, scene: Scene) -> Outcome[Scene]:
         lines = in_order([*scene.lines, *spoken_lines(scene, self.store, self.settings)])

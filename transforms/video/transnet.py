@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from transforms.outcome import StopRunError
+from transforms.shared_model import SharedModel, is_worker
 from transforms.video.decode import Frames
 from transforms.video.shots import Scores
 
@@ -85,11 +86,48 @@ def _load() -> TransNet:
     return TransNet(model, device, torch.get_num_threads())
 
 
-def load_transnet() -> TransNet:
-    """The network with the weights of its package, loaded once per process.
+class Net(Protocol):
+    """What scores windows of frames."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def windows(self) -> int: ...
+
+    def score(self, windows: Frames) -> Scores: ...
+
+
+class SharedNet(SharedModel):
+    """A network that one process of this machine has loaded."""
+
+    def __init__(self) -> None:
+        super().__init__(_load, "transnet")
+
+    @functools.cached_property
+    def device(self) -> str:
+        return str(self.read("device"))
+
+    @functools.cached_property
+    def windows(self) -> int:
+        return int(self.read("windows"))
+
+    def score(self, windows: Frames) -> Scores:
+        found: Scores = self.call("score", windows)
+        return found
+
+
+_shared = functools.cache(SharedNet)
+
+
+def load_transnet() -> Net:
+    """The network with the weights of its package, loaded once however many threads and worker
+    processes ask.
 
     Raises StopRunError if the package is not installed.
     """
+    if is_worker():
+        return _shared()
     with _LOADING:
         return _load()
 

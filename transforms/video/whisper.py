@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from transforms.features.embed import reach_hub
 from transforms.outcome import StopRunError
+from transforms.shared_model import SharedModel, is_worker
 
 RATE_HZ = 16_000
 WINDOW_S = 30.0
@@ -143,8 +144,33 @@ class Whisper:
 _LOADING = threading.Lock()
 
 
-def load_whisper(settings: SpeechSettings) -> Whisper:
-    """The model, loaded once per process however many threads ask. Raises SpeechUnavailable."""
+class Listener(Protocol):
+    """What writes down what is said."""
+
+    def listen(self, sound: Sound) -> list[Said]: ...
+
+
+class SharedWhisper(SharedModel):
+    """A model that one process of this machine has loaded."""
+
+    def __init__(self, settings_json: str) -> None:
+        super().__init__(lambda: _load(settings_json), "whisper", settings_json)
+
+    def listen(self, sound: Sound) -> list[Said]:
+        found: list[Said] = self.call("listen", sound)
+        return found
+
+
+_shared = functools.cache(SharedWhisper)
+
+
+def load_whisper(settings: SpeechSettings) -> Listener:
+    """The model, loaded once however many threads and worker processes ask.
+
+    Raises SpeechUnavailable.
+    """
+    if is_worker():
+        return _shared(settings.model_dump_json())
     with _LOADING:
         return _load(settings.model_dump_json())
 

@@ -88,12 +88,12 @@ def wild(monkeypatch: pytest.MonkeyPatch) -> Wild:
     return one
 
 
-def run(folder: Path, expected: dict[str, Any], *, share: bool = False) -> None:
+def run(folder: Path, expected: dict[str, Any]) -> None:
     settings = Wild.settings
     log = ProgressLog(str(folder / "progress"))
     teacher = StoredTeacher(settings, MemoStore(str(folder / "store")), ShotSettings(), log)
     asking = AskTeacher(
-        Stage.PROPOSE, Naming(), lambda scene: [(scene.video.source.uri, "")], teacher, share=share
+        Stage.PROPOSE, Naming(), lambda scene: [(scene.video.source.uri, "")], teacher
     )
     with test_pipeline.TestPipeline() as pipeline:
         scenes = [plain_scene(number) for number in range(SCENES)]
@@ -117,12 +117,8 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_each_element_gets_its_own_reply_or_its_own_reason(
-    tmp_path: Path, wild: Wild, share: bool
-) -> None:
-    """Shared among processes, all that goes in and out passes through a connection."""
-    run(tmp_path, EXPECTED, share=share)
+def test_each_element_gets_its_own_reply_or_its_own_reason(tmp_path: Path, wild: Wild) -> None:
+    run(tmp_path, EXPECTED)
     assert wild.opened == 1
     assert sum(wild.batches) == 2 * (SCENES - 1)
     assert max(wild.batches) > 2, "the requests of several elements are put together"

@@ -1,0 +1,181 @@
+"""One copy of a model for all worker processes of a machine.
+
+Where workers are threads of one process, they share what it has loaded. Where they are processes,
+the first that needs a model loads it and answers for the others, over a port on loopback, opened by
+Beam's `MultiProcessShared`. If it ends, the next that asks loads the model and takes its place.
+
+Beam keeps addresses of such ports in a folder that everybody may write to, behind a password that
+is the same everywhere; whoever has an account on the machine could then have workers run what they
+like. Here the folder is private, and so is the password.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from schemas.base import content_hash
+from transforms.outcome import StopRunError
+
+ATTEMPTS = 5
+KEY_FILE = "key"
+BEAMS_WORKER = "apache_beam.runners.worker.sdk_worker_main"
+
+Found = TypeVar("Found")
+
+_is_worker = False
+_kept_open: list[int] = []
+"""Locks of the models that this process has loaded; the system lets go of them when it ends."""
+
+
+def become_worker() -> None:
+    """Said by the program of a worker process: there may be others beside it."""
+    global _is_worker
+    _is_worker = True
+
+
+def is_worker() -> bool:
+    """Whether this process is one of an engine's workers, and not the one that launched the run."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return _is_worker or (spec is not None and spec.name == BEAMS_WORKER)
+
+
+class _Held:
+    """The model, where it is loaded."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def call(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        return getattr(self._model, method)(*arguments)
+
+    def read(self, attribute: str) -> Any:
+        return getattr(self._model, attribute)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class SharedModel:
+    """A model that one process of this machine has loaded.
+
+    What it is asked and what it answers is pickled, so it must be the same from whichever process.
+    """
+
+    def __init__(self, make: Callable[[], Any], *made_of: Any) -> None:
+        """`make` loads the model, or raises what speaks against it. `made_of` tells it from others;
+        processes that see other GPUs or run other packages have others anyway."""
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+        self._name = content_hash("shared", sys.prefix, gpus, *made_of)[:32]
+        self._make = make
+        self._lock = threading.Lock()
+        self._found: Any = None
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What a method of the model returns or raises."""
+        return self._ask(lambda held: held.call(method, arguments))
+
+    def read(self, attribute: str) -> Any:
+        """An attribute of the model."""
+        return self._ask(lambda held: held.read(attribute))
+
+    def host(self) -> int:
+        """The process that has it loaded."""
+        return int(self._ask(lambda held: held.pid()))
+
+    def _ask(self, question: Callable[[Any], Found]) -> Found:
+        for attempt in range(ATTEMPTS):
+            held = self._held()
+            try:
+                return question(held)
+            except (ConnectionError, EOFError):
+                # Who had it has ended, be it in the middle of the answer.
+                self._lost(held)
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError
+
+    def _held(self) -> Any:
+        with self._lock:
+            if self._found is None:
+                self._found = _acquire(self._name, self._make)
+            return self._found
+
+    def _lost(self, held: Any) -> None:
+        with self._lock:
+            if self._found is held:
+                self._found = None
+
+
+def _acquire(name: str, make: Callable[[], Any]) -> Any:
+    # Beam takes its time to import, and processes without workers need none of this.
+    from apache_beam.utils import multi_process_shared
+
+    folder = private_folder()
+    multi_process_shared.AUTH_KEY = _key(folder)
+
+    def load() -> _Held:
+        held = _Held(make())
+        lock = os.open(folder / f"{name}.host", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _kept_open.append(lock)
+        return held
+
+    with _locked(folder / f"{name}.choice"):
+        if not _is_hosted(folder / f"{name}.host"):
+            # Left by one that was killed; by now somebody else may listen there.
+            (folder / f"{name}.address").unlink(missing_ok=True)
+        shared: Any = multi_process_shared.MultiProcessShared(load, tag=name, path=str(folder))
+        return shared.acquire()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_hosted(path: Path) -> bool:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def private_folder() -> Path:
+    """A folder of this user alone, the same for all processes. Raises StopRunError if it is not."""
+    folder = Path(tempfile.gettempdir(), f"proofreel-{os.getuid()}")
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    facts = folder.lstat()
+    private = stat.S_ISDIR(facts.st_mode) and not stat.S_IMODE(facts.st_mode) & 0o077
+    if not private or facts.st_uid != os.getuid():
+        raise StopRunError(
+            f"{folder}: others may write there, and worker processes would trust what they find; "
+            "remove it, or set TMPDIR to another place"
+        )
+    return folder
+
+
+def _key(folder: Path) -> bytes:
+    """The password of this user's workers; whoever comes first makes it."""
+    place = folder / KEY_FILE
+    if not place.exists():
+        made = folder / f"{KEY_FILE}-{secrets.token_hex(8)}"
+        made.write_bytes(secrets.token_bytes(32))
+        with suppress(FileExistsError):
+            os.link(made, place)
+        made.unlink()
+    return place.read_bytes()
