@@ -8,8 +8,8 @@ TRAINERS := trl swift llamafactory verl
 EXPORTS := build/trainers
 
 .PHONY: help setup setup-vllm setup-trainers demo demo-vllm test lint unit test-vllm test-trainers \
-	exports $(TRAINERS:%=test-%) test-prism test-flink test-spark setup-gcp test-dataflow docs bench \
-	bench-vllm clean
+	exports $(TRAINERS:%=test-%) test-prism test-flink test-spark setup-gcp test-dataflow test-kill docs \
+	bench bench-vllm clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -93,6 +93,9 @@ setup-gcp: .venv-gcp/.ready  ## the environment with Google's packages for Dataf
 
 test-dataflow: setup-gcp  ## the whole way as a job for Dataflow, built and looked at, not sent
 	.venv-gcp/bin/python -m pytest -m slow tests/runners/test_dataflow_job.py
+
+test-kill: setup  ## fifty kills over all stages, then the same bytes
+	$(BIN)/python -m pytest -m slow tests/pipelines/test_fifty_kills.py
 
 bench-vllm: setup-vllm  ## the teacher leg against the bare engine
 	$(VLLM_CPU) .venv-vllm/bin/python bench/teacher.py

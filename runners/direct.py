@@ -11,6 +11,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
 from runners import process_workers
+from runners.quiet import print_no_tracebacks
 
 NEVER_MS = 10**9
 NAMES = frozenset({"", "directrunner", "direct", "fnapirunner", "fnapi"})
@@ -36,5 +37,6 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     # one does not wait for an element to be whole, and whoever reads a half takes its next byte for
     # the beginning of another (the run fails, or never ends). 0 would mean the default.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = NEVER_MS
+    print_no_tracebacks()
     process_workers.use()
     return FnApiRunner(), options

@@ -23,6 +23,8 @@ from apache_beam.runners.worker import sdk_worker_main
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
+from runners.quiet import print_no_tracebacks
+
 LOOPBACK = "LOOPBACK"
 PROCESS_EXPERIMENT = "use_loopback_process_worker"
 STOP_GRACE_S = 1
@@ -51,6 +53,7 @@ class LoopbackWorkers:
 
 def _serve(options: PipelineOptions) -> tuple[grpc.Server, str]:
     debug = options.view_as(DebugOptions)
+    print_no_tracebacks()
     pool = BeamFnExternalWorkerPoolServicer(
         use_process=bool(debug.lookup_experiment(PROCESS_EXPERIMENT, False)),
         state_cache_size=sdk_worker_main._get_state_cache_size_bytes(options=options),

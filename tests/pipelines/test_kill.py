@@ -66,26 +66,33 @@ def wait_for_work(out: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    parent = psutil.Process(process.pid)
+def family(parent: psutil.Process) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
 def kill_all(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """SIGKILL to a run and all its children; those that there were."""
+    killed: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        killed = kill_family(psutil.Process(process.pid))
+    process.communicate(timeout=30)
+    return killed
+
+
+def kill_family(parent: psutil.Process) -> list[psutil.Process]:
+    """SIGKILL to a process and all its children; those that there were."""
     killed: dict[int, psutil.Process] = {}
     # A child that is born between looking and killing is found the next time.
     with contextlib.suppress(psutil.NoSuchProcess):
-        for one in family(process):
+        for one in family(parent):
             killed[one.pid] = one
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.send_signal(signal.SIGSTOP)
-        for one in family(process):
+        for one in family(parent):
             killed[one.pid] = one
     for one in killed.values():
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
-    process.communicate(timeout=30)
     return list(killed.values())
 
 
