@@ -1,4 +1,4 @@
-"""One memo store for several outputs: found again by all who look into it, and used by two at once."""
+"""One memo store for several outputs: found again by who looks into it, and used by two at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN = (*FAST, "--set", "shots.max_clip_s=6", "--set", "publish.validation_share=
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("videos")
     starts_s = (75, 110, 150)
-    return [piece_of_long_video(folder / f"{start_s}.mp4", start_s, 5) for start_s in starts_s]
+    return [piece_of_long_video(folder / f"{start_s}.mp4", start_s, 7) for start_s in starts_s]
 
 
 def test_two_runs_at_once_do_no_harm(videos: list[Path], tmp_path: Path) -> None:
