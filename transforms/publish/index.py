@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from schemas.base import Record, canonical_json
 from schemas.conditions import Conditions
 from schemas.rejection import Rejection, Stage
 from schemas.sample import Sample, Split
-from transforms.publish.files import write_bytes
+from transforms.publish.files import HashingFile, replacing
 from transforms.publish.planning import Partition
 from transforms.publish.shards import EntryInfo, ShardInfo
 
@@ -161,17 +160,44 @@ def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
 
 def write_parquet(table: pa.Table, path: Path) -> str:
     """Write a table; equal tables give equal bytes. Gives the SHA-256 of the file back."""
-    buffer = io.BytesIO()
-    # Every option that shapes the bytes is named, so that a new default can't change them.
-    pq.write_table(
-        table.replace_schema_metadata(None).combine_chunks(),
-        buffer,
-        version="2.6",
-        data_page_version="1.0",
-        compression="zstd",
-        compression_level=3,
-        row_group_size=ROW_GROUP_ROWS,
-        use_dictionary=True,
-        write_statistics=True,
-    )
-    return write_bytes(path, buffer.getvalue())
+    return write_tables([table], table.schema, path)
+
+
+def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> str:
+    """Write rows that come table by table; into how many they are cut does not change the bytes.
+
+    Memory holds a row group. Gives the SHA-256 of the file back.
+    """
+    plain = schema.remove_metadata()
+    with replacing(path) as file:
+        hashing = HashingFile(file)
+        # Every option that shapes the bytes is named, so that a new default can't change them.
+        with pq.ParquetWriter(
+            hashing,
+            plain,
+            version="2.6",
+            data_page_version="1.0",
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=True,
+            write_statistics=True,
+        ) as writer:
+            for group in _row_groups(tables, plain):
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+    return hashing.sha256
+
+
+def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows in tables of `ROW_GROUP_ROWS`, the last one shorter; one without rows if there are
+    none."""
+    waiting = [schema.empty_table()]
+    rows = 0
+    for whole in tables:
+        table = whole.replace_schema_metadata(None)
+        while rows + table.num_rows > ROW_GROUP_ROWS:
+            head = ROW_GROUP_ROWS - rows
+            yield pa.concat_tables([*waiting, table.slice(0, head)]).combine_chunks()
+            table, waiting, rows = table.slice(head), [], 0
+        waiting.append(table)
+        rows += table.num_rows
+    yield pa.concat_tables(waiting).combine_chunks()
