@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -266,6 +267,7 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     runner, options = prepare([])
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "DecideAnew" >> DecideAnew(plan, run)
+    shutil.rmtree(plan.pieces_folder, ignore_errors=True)
     keep_own_files(root / "dataset", dataset)
     move_into_place(dataset, root / "dataset")
     move_into_place(kept, work / "records")

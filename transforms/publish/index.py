@@ -124,14 +124,18 @@ def index_table(entries: Iterable[IndexEntry], shards: Iterable[ShardInfo]) -> p
 
     Raises ValueError when a sample is in one of the two only, or twice.
     """
+    return placed_table(entries, ((shard.path, one) for shard in shards for one in shard.entries))
+
+
+def placed_table(
+    entries: Iterable[IndexEntry], placed: Iterable[tuple[str, EntryInfo]]
+) -> pa.Table:
+    """As `index_table`, from the paths of shards with the places in them."""
     places: dict[str, tuple[str, EntryInfo]] = {}
-    for shard in shards:
-        for place in shard.entries:
-            if place.key in places:
-                raise ValueError(
-                    f"sample {place.key} is in {places[place.key][0]} and {shard.path}"
-                )
-            places[place.key] = (shard.path, place)
+    for path, place in placed:
+        if place.key in places:
+            raise ValueError(f"sample {place.key} is in {places[place.key][0]} and {path}")
+        places[place.key] = path, place
     rows: list[dict[str, Any]] = []
     for entry in sorted(entries, key=lambda entry: entry.id):
         found = places.pop(entry.id, None)
