@@ -143,11 +143,11 @@ class KeepIndex(beam.PTransform):
         places = several["shards"] | "Place" >> beam.FlatMap(_places)
         return (
             {
-                name: rows | f"{name}ToPiece" >> beam.MapTuple(_by_id, counts, self._piece_rows)
+                name: rows | f"{name}ToPiece" >> beam.Map(_by_id, counts, self._piece_rows)
                 for name, rows in (("entries", entries), ("places", places))
             }
             | "OfPiece" >> beam.CoGroupByKey()
-            | "Write" >> beam.MapTuple(_write_index, self._folder)
+            | "Write" >> beam.Map(_write_index, self._folder)
         )
 
 
@@ -157,14 +157,17 @@ def _places(shard: ShardInfo) -> Iterator[tuple[str, tuple[str, EntryInfo]]]:
 
 
 def _by_id(
-    identity: str, row: Any, counts: Mapping[str, int], piece_rows: int
+    element: tuple[str, Any], counts: Mapping[str, int], piece_rows: int
 ) -> tuple[tuple[str, int], Any]:
+    identity, row = element
     part, place = parted(identity)
     return (part, piece_number(place, counts.get(part, 1), piece_rows)), row
 
 
-def _write_index(place: tuple[str, int], rows: Mapping[str, Iterable[Any]], folder: str) -> Piece:
-    part, number = place
+def _write_index(
+    element: tuple[tuple[str, int], Mapping[str, Iterable[Any]]], folder: str
+) -> Piece:
+    (part, number), rows = element
     table = placed_table(rows["entries"], rows["places"])
     path = Path(folder, f"index-{part}-{number:06d}.arrow")
     with minding(path.parent.parent, _WORK):
@@ -205,7 +208,7 @@ class KeepRejections(beam.PTransform):
             rejections
             | "ToPiece" >> beam.Map(_to_piece, AsDict(counts), self._piece_rows)
             | "OfPiece" >> beam.GroupByKey()
-            | "Write" >> beam.MapTuple(_write_rejected, self._folder)
+            | "Write" >> beam.Map(_write_rejected, self._folder)
         )
         return {"counts": counts, "pieces": pieces}
 
@@ -223,9 +226,9 @@ def _to_piece(
 
 
 def _write_rejected(
-    place: tuple[Kind, int], rejections: Iterable[Rejection], folder: str
+    element: tuple[tuple[Kind, int], Iterable[Rejection]], folder: str
 ) -> RejectedPiece:
-    kind, number = place
+    (kind, number), rejections = element
     path = Path(folder, f"rejected-{'-'.join(kind)}-{number:06d}.arrow")
     with minding(path.parent.parent, _WORK):
         return RejectedPiece(kind, write_piece(rejected_table(rejections), _KEYS, path))
