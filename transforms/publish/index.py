@@ -19,6 +19,7 @@ from transforms.publish.planning import Partition
 from transforms.publish.shards import EntryInfo, ShardInfo
 
 ROW_GROUP_ROWS = 65_536
+READ_ROWS = 4_096
 MAX_TABLE_BYTES = 8 << 30
 """Of a Parquet file that somebody else wrote, unpacked."""
 
@@ -189,6 +190,14 @@ def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> s
             for group in _row_groups(tables, plain):
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
     return hashing.sha256
+
+
+def table_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table of our own, of which a few are in memory at a time. Raises OSError,
+    pa.ArrowInvalid."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(READ_ROWS):
+            yield from batch.to_pylist()
 
 
 def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:

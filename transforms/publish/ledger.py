@@ -17,7 +17,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsSingleton
 
-from schemas.base import unit_interval
+from schemas.base import ID_HEX_CHARS, hash_place, unit_interval
 from schemas.rejection import Rejection, Stage
 from transforms.pieces import Piece, merged, write_piece
 from transforms.publish.card_counts import CardEntry, Counts, SourceKey, Sources, source_key
@@ -27,7 +27,7 @@ from transforms.trouble import minding
 
 PIECE_ROWS = 65_536
 """In a piece, on average at most: one worker holds them to sort them."""
-_HASHED_ID = re.compile(r"([a-z_-]{1,20})([0-9a-f]{13})[0-9a-f]{7}")
+_HASHED_ID = re.compile(rf"([a-z_-]{{1,20}})[0-9a-f]{{{ID_HEX_CHARS}}}")
 _INDEX_KEYS = ("id",)
 _KEYS = ("subject", "parent", "detail")
 """By which rejections of one stage and reason are sorted."""
@@ -114,7 +114,7 @@ def parted(identity: str) -> tuple[str, float]:
     found = _HASHED_ID.fullmatch(identity)
     if found is None:
         return "", unit_interval(identity)
-    return found[1], int(found[2], 16) / 16**13
+    return found[1], hash_place(identity)
 
 
 def piece_number(place: float, rows: int, piece_rows: int) -> int:
