@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -101,36 +101,39 @@ class Folder:
         return self.case(identity) if identity else None
 
     def clips_of(self, video_id: str) -> list[Clip]:
-        clips = [Clip.from_json(text) for _, text in records(self.records, "clip")]
+        clips = (Clip.from_json(text) for _, text in records(self.records, "clip"))
         own = [clip for clip in clips if clip.video_id == video_id]
         return sorted(own, key=lambda clip: clip.start_s)
 
     def cases_of(self, clip_id: str) -> list[Case]:
-        cases = [Case.from_json(text) for _, text in records(self.records, "case")]
+        cases = (Case.from_json(text) for _, text in records(self.records, "case"))
         return [case for case in cases if case.task.clip_id == clip_id]
 
     def rejections(self, subject: str) -> Iterator[dict[str, str]]:
-        yield from self._rejected().filter(pc.field("subject") == subject).to_pylist()
+        yield from self._rejected(pc.field("subject") == subject)
 
     def samples_of(self, task_id: str) -> list[dict[str, object]]:
-        table = pq.read_table(self.root / "dataset" / INDEX_FILE)
-        rows: list[dict[str, object]] = table.filter(pc.field("task_id") == task_id).to_pylist()
+        wanted = pc.field("task_id") == task_id
+        table = pq.read_table(self.root / "dataset" / INDEX_FILE, filters=wanted)
+        rows: list[dict[str, object]] = table.to_pylist()
         return rows
 
     # By file name ----------------------------------------------------------------------------
 
     def videos_named(self, name: str) -> list[Footage]:
         """The videos with this name in the dataset, or those whose file is called so."""
-        found = [Footage.from_json(text) for _, text in records(self.records, "video")]
+        found = (Footage.from_json(text) for _, text in records(self.records, "video"))
         return _called(found, name, lambda footage: footage.video.source.uri)
 
     def refused_named(self, name: str) -> list[dict[str, str]]:
         """The rejections of inputs that never became footage, found as in `videos_named`."""
-        rows = self._rejected().filter(pc.field("stage").isin(["ingest", "decode"])).to_pylist()
+        rows = self._rejected(pc.field("stage").isin(["ingest", "decode"]))
         return _called(rows, name, input_of)
 
-    def _rejected(self) -> Any:
-        return pq.read_table(self.root / "dataset" / REJECTED_FILE)
+    def _rejected(self, wanted: Any) -> list[dict[str, str]]:
+        path = self.root / "dataset" / REJECTED_FILE
+        found: list[dict[str, str]] = pq.read_table(path, filters=wanted).to_pylist()
+        return found
 
 
 def input_of(rejected: dict[str, str]) -> str:
@@ -141,6 +144,13 @@ def input_of(rejected: dict[str, str]) -> str:
 T = TypeVar("T")
 
 
-def _called(found: Sequence[T], name: str, uri_of: Callable[[T], str]) -> list[T]:
-    exact = [one for one in found if uri_of(one) == name]
-    return exact or [one for one in found if name and PurePosixPath(uri_of(one)).name == name]
+def _called(found: Iterable[T], name: str, uri_of: Callable[[T], str]) -> list[T]:
+    exact: list[T] = []
+    called: list[T] = []
+    for one in found:
+        uri = uri_of(one)
+        if uri == name:
+            exact.append(one)
+        elif not exact and name and PurePosixPath(uri).name == name:
+            called.append(one)
+    return exact or called

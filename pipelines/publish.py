@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipelines.hub import Upload, upload
 from proofreel import __version__
-from transforms.publish.card import NOT_STATED
+from transforms.publish.card_counts import NOT_STATED
 from transforms.publish.check import check_dataset
 from transforms.publish.counts import counted
 from transforms.publish.exports.entries import read_entries, read_manifest

@@ -25,7 +25,7 @@ from pipelines.preflight import check_gpu, check_installed, check_prompts, check
 from pipelines.records import keep_prompts
 from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_by
-from pipelines.way import Plan, at_work_of
+from pipelines.way import PIECES, Plan, at_work_of
 from proofreel import __version__
 from runners.launch import check_places, hints, works_here, works_on_this_machine
 from schemas.base import content_hash
@@ -133,6 +133,7 @@ def run(
         # What was missed meanwhile may have been taken for the videos' fault.
         memo.check()
         at_work.clear()
+        shutil.rmtree(plan.pieces_folder, ignore_errors=True)
         keep_own_files(out / "dataset", Path(plan.dataset_folder))
         move_into_place(Path(plan.dataset_folder), out / "dataset")
         move_into_place(Path(plan.records_folder), work / "records")
@@ -308,7 +309,7 @@ def sweep(out: Path) -> None:
     A run that was killed between its two last renames left the old dataset beside its place: it
     goes back, so that there is one whatever becomes of this run.
     """
-    for name in ("dataset.partial", "records.partial"):
+    for name in ("dataset.partial", "records.partial", PIECES):
         shutil.rmtree(out / "work" / name, ignore_errors=True)
     for old, place in (("dataset.old", out / "dataset"), ("records.old", out / "work" / "records")):
         if (out / "work" / old).exists() and not place.exists():

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from schemas.clip import Clip
 from schemas.rejection import OPTIONAL
 from schemas.usage import Usage
 from transforms.progress import Replied, Slowest
+from transforms.publish.index import table_rows
 from transforms.publish.manifest import REJECTED_FILE, FunnelStage, Manifest
 
 _ID = re.compile(rf"([vctr][0-9a-f]{{{ID_HEX_CHARS}}})(-[qk][0-9]+)?")
@@ -93,7 +93,7 @@ def examples(dataset: Path) -> list[str]:
 
 def _examples(dataset: Path) -> dict[tuple[str, str], str]:
     first: dict[tuple[str, str], dict[str, str]] = {}
-    for row in pq.read_table(dataset / REJECTED_FILE).to_pylist():
+    for row in table_rows(dataset / REJECTED_FILE):
         first.setdefault((row["stage"], row["reason"]), row)
     records = dataset.parent / "work" / "records"
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -32,6 +32,7 @@ from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejection, Stage
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
+from transforms.publish.index import table_rows
 from transforms.publish.manifest import MANIFEST_FILE, REJECTED_FILE, Manifest
 from transforms.verify.checks import VerifySettings
 from transforms.verify.decide import decide, failure
@@ -84,6 +85,11 @@ class Run:
     manifest: Manifest
     config: Config
     prompts: dict[str, str]
+
+    @property
+    def rejected(self) -> str:
+        """Path of the table of rejections."""
+        return str(self.folder.root / "dataset" / REJECTED_FILE)
 
 
 def finished_run(root: Path) -> Run:
@@ -141,7 +147,7 @@ def _changes(run: Run, config: Config) -> Changes:
             raise NotFoundError(
                 f"{case.task.id}: its clip is gone from {run.folder.store.root}; use proofreel run"
             )
-    failed = sum(one.stage is Stage.VERIFY for one in _kept_rejections(run))
+    failed = sum(one.stage is Stage.VERIFY for one in _kept_rejections(run.rejected))
     entered = {line.stage: line.in_ for line in run.manifest.funnel}
     if decided + failed != entered.get(Stage.VERIFY, 0):
         raise NotFoundError(
@@ -151,17 +157,14 @@ def _changes(run: Run, config: Config) -> Changes:
     return changes
 
 
-def _kept_rejections(run: Run) -> list[Rejection]:
-    """The rejections that no verdict decides about."""
-    rows = pq.read_table(run.folder.root / "dataset" / REJECTED_FILE).to_pylist()
-    found = [Rejection.model_validate(row) for row in rows]
-    return [
-        one
-        for one in found
+def _kept_rejections(path: str) -> Iterator[Rejection]:
+    """Of a table of rejections those that no verdict decides about."""
+    for row in table_rows(Path(path)):
+        one = Rejection.model_validate(row)
         # What broke at the verifier is in no record, so there is nothing to decide about it.
-        if one.stage not in DECIDED
-        or (one.stage is Stage.VERIFY and one.reason is Reason.INTERNAL_ERROR)
-    ]
+        broke = one.stage is Stage.VERIFY and one.reason is Reason.INTERNAL_ERROR
+        if one.stage not in DECIDED or broke:
+            yield one
 
 
 class DecideAnew(Way):
@@ -171,7 +174,7 @@ class DecideAnew(Way):
         super().__init__(plan)
         self._manifest = run.manifest
         self._files = [str(path) for path in record_files(run.folder.records, "case")]
-        self._kept = _kept_rejections(run)
+        self._rejected = run.rejected
 
     def expand(self, root: Any) -> beam.PCollection:
         self._take_over(root)
@@ -202,10 +205,11 @@ class DecideAnew(Way):
         for label, values, place in (
             ("Entered", entered, self._tallies),
             ("CameOut", out, self._outs),
-            ("Kept", self._kept, self._rejections),
             ("Used", list(self._manifest.usage.items()), self._usage),
         ):
             place.append(root | label >> beam.Create(values, reshuffle=False))
+        kept = root | "Rejected" >> beam.Create([self._rejected], reshuffle=False)
+        self._rejections.append(kept | "Kept" >> beam.FlatMap(_kept_rejections))
 
 
 def _cases_of(path: str) -> Iterator[Case]:
@@ -266,6 +270,7 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     runner, options = prepare([])
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "DecideAnew" >> DecideAnew(plan, run)
+    shutil.rmtree(plan.pieces_folder, ignore_errors=True)
     keep_own_files(root / "dataset", dataset)
     move_into_place(dataset, root / "dataset")
     move_into_place(kept, work / "records")

@@ -15,7 +15,7 @@ import apache_beam as beam
 
 from pipelines.config import Config
 from pipelines.records import KeepRecords
-from schemas.rejection import Rejection, Stage
+from schemas.rejection import Reason, Rejection, Stage
 from schemas.usage import Usage
 from transforms.annotate.asker import Asker
 from transforms.annotate.describe import Faults, faults_together
@@ -26,13 +26,25 @@ from transforms.failure_limit import FailureLimit
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, NO_NEEDS, Hints, Needs
+from transforms.pieces import Piece
 from transforms.progress import NOWHERE, ProgressLog
-from transforms.publish.card import card_entry
+from transforms.publish.card_counts import Counts, card_entry
 from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
-from transforms.publish.index import index_entry
-from transforms.publish.stage import Routed, Router, WriteShards
+from transforms.publish.ledger import (
+    CountSamples,
+    KeepIndex,
+    KeepRejections,
+    Kind,
+    RejectedPiece,
+    index_tables,
+    rejected_tables,
+)
+from transforms.publish.manifest import ShardEntry
+from transforms.publish.stage import Router, WriteShards, index_entry_of
 from transforms.trouble import DATASET, minding
 from transforms.video.exclude import Exclusion
+
+PIECES = "pieces.partial"
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,11 @@ class Plan:
     """Videos that must not come in."""
     hints: Hints = NO_HINTS
     """How the engine is told of steps that need a GPU."""
+
+    @property
+    def pieces_folder(self) -> str:
+        """For rows of tables until the last step puts them together; it goes after the run."""
+        return str(Path(self.dataset_folder).with_name(PIECES))
 
 
 class Way(beam.PTransform):
@@ -148,7 +165,16 @@ class Way(beam.PTransform):
         shards = routed | "WriteShards" >> WriteShards(
             config.publish.shard_bytes, plan.dataset_folder, plan.store
         )
-        rejections = self._rejections | "AllRejections" >> beam.Flatten()
+        index = {
+            "entries": routed | "Entries" >> beam.Map(index_entry_of),
+            "shards": shards,
+        } | "KeepIndex" >> KeepIndex(plan.pieces_folder)
+        cards = routed | "Cards" >> beam.Map(lambda one: card_entry(one.sample, one.partition))
+        rejected = (
+            self._rejections
+            | "AllRejections" >> beam.Flatten()
+            | "KeepRejections" >> KeepRejections(plan.pieces_folder)
+        )
         return (
             root
             | "Once" >> beam.Create([None])
@@ -156,9 +182,12 @@ class Way(beam.PTransform):
             >> beam.Map(
                 _finish,
                 plan=plan,
-                shards=beam.pvalue.AsList(shards),
-                entries=beam.pvalue.AsList(routed | "Entries" >> beam.Map(_entries)),
-                rejections=beam.pvalue.AsList(rejections),
+                # A line of each, none of which is of a sample.
+                shards=beam.pvalue.AsList(shards | "Listed" >> beam.Map(lambda one: one.listed)),
+                index=beam.pvalue.AsList(index),
+                rejected=beam.pvalue.AsList(rejected["pieces"]),
+                rejections=beam.pvalue.AsDict(rejected["counts"]),
+                counts=beam.pvalue.AsSingleton(cards | "CountSamples" >> CountSamples()),
                 entered=beam.pvalue.AsDict(
                     self._tallies | "Tallies" >> beam.Flatten() | "In" >> beam.CombinePerKey(sum)
                 ),
@@ -180,9 +209,11 @@ class Way(beam.PTransform):
 def _finish(
     _: None,
     plan: Plan,
-    shards: list[Any],
-    entries: list[Any],
-    rejections: list[Rejection],
+    shards: list[ShardEntry],
+    index: list[Piece],
+    rejected: list[RejectedPiece],
+    rejections: Mapping[Kind, int],
+    counts: Counts,
     entered: Mapping[str, int],
     out: Mapping[str, int],
     usage: Mapping[str, Usage],
@@ -191,7 +222,7 @@ def _finish(
     funnel = make_funnel(
         {Stage(stage): count for stage, count in entered.items()},
         {Stage(stage): count for stage, count in out.items()},
-        rejections,
+        {(Stage(stage), Reason(reason)): count for (stage, reason), count in rejections.items()},
     )
     notes = tuple(found.note(what) for what, found in sorted(faults.items()))
     with minding(Path(plan.dataset_folder), DATASET):
@@ -200,22 +231,11 @@ def _finish(
             replace(plan.facts, notes=(*plan.facts.notes, *notes)),
             funnel,
             shards,
-            [index for index, _ in entries],
-            [card for _, card in entries],
-            rejections,
+            counts,
+            index_tables(index),
+            rejected_tables(rejected),
             usage,
         )
-
-
-def _entries(routed: Routed) -> tuple[Any, Any]:
-    index = index_entry(
-        routed.sample,
-        routed.partition,
-        video_id=routed.video_id,
-        clip_id=routed.clip_id,
-        task_id=routed.task_id,
-    )
-    return index, card_entry(routed.sample, routed.partition)
 
 
 def at_work_of(progress: ProgressLog) -> AtWork:

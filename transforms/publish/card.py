@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import html
-import json
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,13 +16,12 @@ from markupsafe import Markup
 from pydantic import Field
 
 from schemas.base import SCHEMA_VERSION, Record
-from schemas.conditions import Conditions
 from schemas.rejection import Stage
-from schemas.sample import SPLITS, Sample, Split
-from schemas.task import ONE_CHOICE_KINDS, OPTION_LETTERS, TaskKind
+from schemas.sample import Split
+from transforms.publish.card_counts import Counts
 from transforms.publish.features import dataset_features
-from transforms.publish.manifest import Derived, FunnelStage, ShardEntry, is_local_path
-from transforms.publish.planning import PARTITIONS, Partition
+from transforms.publish.manifest import Derived, FunnelStage, ShardEntry
+from transforms.publish.planning import PARTITIONS
 from transforms.verify.checks import OF_ASKING
 
 TEMPLATE = "card.md.j2"
@@ -61,40 +58,8 @@ LIMITS = (
 DECIDING = ("input", "shots", "select", "verify")
 """Sections of the configuration whose settings turn things down."""
 
-NOT_STATED = "not stated"
-MAX_SOURCES = 1000
-"""Sources that card and croissant.json name one by one; each sample names its own."""
-
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
 _LARGEST_SIZE = "n>1M"
-
-
-class CardEntry(Record):
-    """What the card counts of one sample."""
-
-    split: Split
-    partition: Partition
-    kind: TaskKind
-    letter: str
-    """Letter of the right option; empty where there is none."""
-    license: str
-    source_url: str
-    source_uri: str
-    source_truncated: bool
-    teacher: str
-    verifier: str
-    unchecked: bool
-    """Whether it is exact by construction, so that no rollout had to be checked."""
-    prompt_sha256: str
-    duration_s: float
-    has_audio: bool
-    has_lines: bool
-    """Whether it holds what is spoken, as text."""
-    asked_again: bool
-    """Whether a model was asked again under changed evidence."""
-    has_captions: bool
-    checks: tuple[str, ...]
-    """Names of the checks that it carries."""
 
 
 class CardFacts(Record):
@@ -114,121 +79,14 @@ class CardFacts(Record):
     """Settings on which the parents of a derived dataset don't agree, with their values."""
 
 
-def card_entry(sample: Sample, partition: Partition) -> CardEntry:
-    """What the card counts of a sample."""
-    media = sample.media[0]
-    answer, extra = sample.answer, json.loads(sample.extra_json)
-    lettered = answer.kind in ONE_CHOICE_KINDS and 0 <= answer.option_index < len(OPTION_LETTERS)
-    return CardEntry(
-        split=sample.split,
-        partition=partition,
-        kind=answer.kind,
-        letter=OPTION_LETTERS[answer.option_index] if lettered else "",
-        license=sample.provenance.license,
-        source_url=sample.provenance.source_url,
-        source_uri=media.source_uri,
-        source_truncated=bool(media.source_truncated),
-        teacher=f"{sample.provenance.teacher} {sample.provenance.teacher_revision}".strip(),
-        verifier=sample.provenance.verifier,
-        unchecked=not sample.verdict.checks,
-        prompt_sha256=sample.provenance.prompt_sha256,
-        duration_s=media.duration_s,
-        has_audio=media.has_audio,
-        has_lines="lines" in extra,
-        asked_again=bool(Conditions.from_json(sample.verdict.conditions_json).model),
-        has_captions="captions" in extra,
-        checks=tuple(sorted({check.name for check in sample.verdict.checks})),
-    )
-
-
-@dataclass
-class Counts:
-    """What the samples are, counted; the same for any order of them."""
-
-    samples: Counter[tuple[str, str]] = field(default_factory=Counter)
-    kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
-    letters: Counter[tuple[str, str]] = field(default_factory=Counter)
-    licenses: Counter[str] = field(default_factory=Counter)
-    sources: Counter[tuple[str, str]] = field(default_factory=Counter)
-    teachers: Counter[str] = field(default_factory=Counter)
-    verifiers: Counter[str] = field(default_factory=Counter)
-    prompt_hashes: Counter[str] = field(default_factory=Counter)
-    durations_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    truncated: int = 0
-    unchecked: int = 0
-    with_sound: int = 0
-    with_lines: int = 0
-    asked_again: int = 0
-    captioned: int = 0
-    checks: Counter[str] = field(default_factory=Counter)
-    """By name of a check: the samples that carry it."""
-
-    def add(self, entry: CardEntry) -> None:
-        license_name = entry.license or NOT_STATED
-        self.samples[entry.split, entry.partition] += 1
-        self.kinds[entry.split, entry.kind.value] += 1
-        if entry.letter:
-            self.letters[entry.split, entry.letter] += 1
-        self.licenses[entry.license.strip()] += 1
-        # A path on the machine that made the dataset means nothing to its readers.
-        uri = entry.source_uri
-        source = entry.source_url or (PurePath(uri).name if is_local_path(uri) else uri)
-        self.sources[source, license_name] += 1
-        self.teachers[entry.teacher] += 1
-        self.verifiers[entry.verifier] += 1
-        self.prompt_hashes[entry.prompt_sha256] += 1
-        self.truncated += entry.source_truncated
-        self.unchecked += entry.unchecked
-        self.with_sound += entry.has_audio
-        self.with_lines += entry.has_lines
-        self.asked_again += entry.asked_again
-        self.captioned += entry.has_captions
-        self.checks.update(entry.checks)
-        self.durations_s[entry.split].append(entry.duration_s)
-
-    @property
-    def total(self) -> int:
-        return sum(self.samples.values())
-
-    @property
-    def splits(self) -> list[Split]:
-        """Those with samples, in order."""
-        filled = {split for (split, _), count in self.samples.items() if count}
-        return [split for split in SPLITS if split in filled]
-
-    def minutes(self, split: Split) -> float:
-        # Summed in sorted order: floating point sums depend on it.
-        return sum(sorted(self.durations_s[split])) / 60
-
-    @property
-    def prompts(self) -> int:
-        """How many different prompts the samples come from."""
-        return len([one for one in self.prompt_hashes if one])
-
-
-def count(entries: Iterable[CardEntry]) -> Counts:
-    counts = Counts()
-    for entry in entries:
-        counts.add(entry)
-    return counts
-
-
-def largest_sources(counts: Counts) -> list[tuple[tuple[str, str], int]]:
-    """((source, licence), samples) of the sources with the most samples, at most MAX_SOURCES, in
-    the order of their names."""
-    ranked = sorted(counts.sources.items(), key=lambda row: (-row[1], row[0]))
-    return sorted(ranked[:MAX_SOURCES])
-
-
 def template_hashes(prompts: Mapping[str, str]) -> list[tuple[str, str]]:
     """(name, SHA-256 of the text) of each prompt template."""
     hashed = {one: hashlib.sha256(text.encode()).hexdigest() for one, text in prompts.items()}
     return sorted(hashed.items())
 
 
-def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
-    """The text of README.md; the same for any order of the entries."""
-    counts = count(entries)
+def render_card(facts: CardFacts, counts: Counts) -> str:
+    """The text of README.md."""
     splits = counts.splits
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -259,8 +117,8 @@ def render_card(facts: CardFacts, entries: Iterable[CardEntry]) -> str:
         kinds=sorted(counts.kinds.items()),
         letters=letter_shares(counts),
         licenses=_license_rows(counts),
-        sources=largest_sources(counts),
-        more_sources=len(counts.sources) - len(largest_sources(counts)),
+        sources=counts.sources.largest,
+        more_sources=counts.sources.number - len(counts.sources.largest),
         teachers=sorted(counts.teachers.items()),
         verifiers=sorted(counts.verifiers.items()),
         prompts=counts.prompts,
@@ -286,11 +144,11 @@ def letter_shares(counts: Counts) -> list[tuple[str, str, int, float]]:
 
 def _license_rows(counts: Counts) -> list[tuple[str, int, int]]:
     """(licence, sources, samples)."""
-    sources = Counter(name for _, name in counts.sources)
-    samples: Counter[str] = Counter()
-    for (_, name), number in counts.sources.items():
-        samples[name] += number
-    return [(name, sources[name], samples[name]) for name in sorted(sources)]
+    sources = counts.sources
+    return [
+        (name, number, sources.samples_by_license[name])
+        for name, number in sorted(sources.by_license.items())
+    ]
 
 
 def settings_rows(config: Mapping[str, Any], sections: Sequence[str]) -> list[tuple[str, Any]]:

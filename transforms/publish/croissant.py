@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,8 @@ import pyarrow as pa
 from schemas.base import SCHEMA_VERSION
 from schemas.sample import Split
 from transforms.publish.about import AboutSettings, about_of
-from transforms.publish.card import (
-    HUB_LICENSES,
-    MEANINGS,
-    NOT_STATED,
-    CardEntry,
-    CardFacts,
-    Counts,
-    count,
-    largest_sources,
-)
+from transforms.publish.card import HUB_LICENSES, MEANINGS, CardFacts
+from transforms.publish.card_counts import NOT_STATED, Counts
 from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
 from transforms.publish.manifest import INDEX_FILE, REJECTED_FILE, REWARDS_FILE, ShardEntry
 from transforms.publish.rai import rai_fields
@@ -79,14 +71,8 @@ class WrittenFile:
     bytes: int
 
 
-def render_croissant(
-    facts: CardFacts, entries: Iterable[CardEntry], files: Mapping[str, WrittenFile]
-) -> str:
-    """The text of croissant.json; the same for any order of the entries.
-
-    `files` holds those of `DESCRIBED`, by name.
-    """
-    counts = count(entries)
+def render_croissant(facts: CardFacts, counts: Counts, files: Mapping[str, WrittenFile]) -> str:
+    """The text of croissant.json. `files` holds those of `DESCRIBED`, by name."""
     value = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -163,7 +149,7 @@ def _sources(counts: Counts) -> list[dict[str, str]]:
             **({"url": source} if re.match(r"https?://", source) else {}),
             **({} if name == NOT_STATED else {"license": _license(name)}),
         }
-        for (source, name), _ in largest_sources(counts)
+        for (source, name), _ in counts.sources.largest
     ]
 
 

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
 from transforms.publish.about import about_of
+from transforms.publish.card_counts import count
 from transforms.publish.counts import counted
 from transforms.publish.files import building
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
 from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
-from transforms.publish.index import ID_COLUMNS
+from transforms.publish.index import ID_COLUMNS, index_table, rejected_table
 from transforms.publish.lineage import derived_config, derived_funnel, derived_usage, differing
 from transforms.publish.manifest import Derived, Manifest, funnel_faults
 from transforms.publish.parents import DeriveError, Parent, inherited_files, open_parents
@@ -69,10 +70,10 @@ def derive(
             folder,
             _facts(manifests, shard_bytes, proofreel_version),
             funnel,
-            shards,
-            [one.index for one in found],
-            [one.card for one in found],
-            [*inherited, *rejections],
+            [shard.listed for shard in shards],
+            count(one.card for one in found),
+            [index_table([one.index for one in found], shards)],
+            [rejected_table([*inherited, *rejections])],
             derived_usage(manifests),
             _heritage(parents, request, shard_bytes),
         )

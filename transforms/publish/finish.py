@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 import schemas.rewards
 from schemas.base import SCHEMA_VERSION
-from schemas.rejection import OPTIONAL, Rejection, Stage
+from schemas.rejection import OPTIONAL, Stage
 from schemas.usage import Usage
 from transforms.publish.about import about_of
-from transforms.publish.card import CardEntry, CardFacts, render_card
+from transforms.publish.card import CardFacts, render_card
+from transforms.publish.card_counts import Counts
 from transforms.publish.croissant import DESCRIBED, WrittenFile, render_croissant
 from transforms.publish.files import write_bytes, write_text
-from transforms.publish.index import IndexEntry, index_table, rejected_table, write_parquet
+from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA, write_tables
 from transforms.publish.manifest import (
     CARD_FILE,
     CROISSANT_FILE,
@@ -26,12 +31,12 @@ from transforms.publish.manifest import (
     Derived,
     FunnelStage,
     Manifest,
+    RejectionCounts,
     ShardEntry,
     funnel_faults,
     funnel_stage,
     portable_config,
 )
-from transforms.publish.shards import ShardInfo
 
 
 class ConservationError(Exception):
@@ -77,16 +82,14 @@ class Heritage:
 
 
 def make_funnel(
-    entered: Mapping[Stage, int], out: Mapping[Stage, int], rejections: Iterable[Rejection]
+    entered: Mapping[Stage, int], out: Mapping[Stage, int], rejected: RejectionCounts
 ) -> list[FunnelStage]:
     """The funnel of the stages in order. Raises ConservationError, naming stage and numbers."""
-    by_stage: dict[Stage, list[Rejection]] = {stage: [] for stage in Stage}
-    for rejection in rejections:
-        by_stage[rejection.stage].append(rejection)
+    rejecting = {stage for (stage, _), count in rejected.items() if count}
     funnel = [
-        funnel_stage(stage, entered.get(stage, 0), out.get(stage, 0), by_stage[stage])
+        funnel_stage(stage, entered.get(stage, 0), out.get(stage, 0), rejected)
         for stage in Stage
-        if stage not in OPTIONAL or entered.get(stage) or out.get(stage) or by_stage[stage]
+        if stage not in OPTIONAL or entered.get(stage) or out.get(stage) or stage in rejecting
     ]
     faults = funnel_faults(funnel)
     if faults:
@@ -98,16 +101,23 @@ def finish_dataset(
     folder: Path,
     facts: RunFacts,
     funnel: Sequence[FunnelStage],
-    shards: Iterable[ShardInfo],
-    index_entries: Iterable[IndexEntry],
-    card_entries: Iterable[CardEntry],
-    rejections: Iterable[Rejection],
+    shards: Iterable[ShardEntry],
+    counts: Counts,
+    index: Iterable[pa.Table],
+    rejected: Iterable[pa.Table],
     usage: Mapping[str, Usage],
     heritage: Heritage | None = None,
 ) -> Manifest:
-    """Write everything beside the shards into `folder`; the manifest last."""
-    written = sorted(shards, key=lambda shard: shard.path)
-    entries = tuple(ShardEntry(**shard.model_dump(exclude={"entries"})) for shard in written)
+    """Write everything beside the shards into `folder`; the manifest last.
+
+    `index` and `rejected` are the rows of the two tables in order, read once; what is held of them
+    is a row group. One line per shard is. Raises ConservationError if samples were lost or doubled
+    between counting, shards and index, or rejections between funnel and table.
+    """
+    entries = tuple(sorted(shards, key=lambda shard: shard.path))
+    check_samples(counts, entries)
+    index_rows = Rows(index, "id")
+    rejected_rows = Rows(rejected)
     config = portable_config(facts.config)
     card = CardFacts(
         title=about_of(config).title,
@@ -121,21 +131,23 @@ def finish_dataset(
         derived=heritage.derived if heritage else None,
         differing=heritage.differing if heritage else (),
     )
-    # Both count them.
-    card_entries = list(card_entries)
     rewards = heritage.rewards if heritage else Path(schemas.rewards.__file__).read_bytes()
     inherited = heritage.files if heritage else {}
     files = {
         **{name: write_bytes(folder / name, data) for name, data in sorted(inherited.items())},
-        INDEX_FILE: write_parquet(index_table(index_entries, written), folder / INDEX_FILE),
-        REJECTED_FILE: write_parquet(rejected_table(rejections), folder / REJECTED_FILE),
-        CARD_FILE: write_text(folder / CARD_FILE, render_card(card, card_entries)),
+        INDEX_FILE: write_tables(index_rows, INDEX_SCHEMA, folder / INDEX_FILE),
+        REJECTED_FILE: write_tables(rejected_rows, REJECTED_SCHEMA, folder / REJECTED_FILE),
+        CARD_FILE: write_text(folder / CARD_FILE, render_card(card, counts)),
         REWARDS_FILE: write_bytes(folder / REWARDS_FILE, rewards),
     }
+    _check_rows(INDEX_FILE, index_rows.number, sum(shard.samples for shard in entries), "samples")
+    if heritage is None:
+        lost = sum(sum(line.rejected.values()) for line in funnel)
+        _check_rows(REJECTED_FILE, rejected_rows.number, lost, "rejections")
     described = {
         name: WrittenFile(files[name], (folder / name).stat().st_size) for name in DESCRIBED
     }
-    croissant = render_croissant(card, card_entries, described)
+    croissant = render_croissant(card, counts, described)
     files[CROISSANT_FILE] = write_text(folder / CROISSANT_FILE, croissant)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -153,3 +165,48 @@ def finish_dataset(
     )
     write_text(folder / MANIFEST_FILE, manifest.to_text())
     return manifest
+
+
+def check_samples(counts: Counts, shards: Iterable[ShardEntry]) -> None:
+    """Raises ConservationError if the shards don't hold the samples that were counted."""
+    held: Counter[str] = Counter()
+    for shard in shards:
+        held[shard.path.rpartition("-")[0]] += shard.samples
+    counted = {f"{split}/{part}": number for (split, part), number in counts.samples.items()}
+    for group in sorted(held.keys() | counted.keys()):
+        if held[group] != counted.get(group, 0):
+            raise ConservationError(
+                f"{group}: {counted.get(group, 0)} samples were made, the shards hold {held[group]}"
+            )
+
+
+def _check_rows(name: str, rows: int, wanted: int, what: str) -> None:
+    if rows != wanted:
+        raise ConservationError(f"{name}: has {rows} rows, but there are {wanted} {what}")
+
+
+class Rows:
+    """Tables on their way through: counted, and looked at for rows that come twice."""
+
+    def __init__(self, tables: Iterable[pa.Table], key: str = "") -> None:
+        """`key`: a column of texts by which the rows are sorted and told apart, if there is one."""
+        self._tables = tables
+        self._key = key
+        self.number = 0
+        """Of the rows so far."""
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        last = ""
+        for table in self._tables:
+            if self._key and table.num_rows:
+                keys = table[self._key].combine_chunks()
+                before = pa.concat_arrays([pa.array([last], keys.type), keys[:-1]])
+                if not pc.all(pc.less(before, keys)).as_py():
+                    at = pc.index(pc.less(before, keys), False).as_py()
+                    raise ConservationError(
+                        f"sample {keys[at]} comes after {before[at]}: it is there twice, or the "
+                        "rows are out of order"
+                    )
+                last = keys[-1].as_py()
+            self.number += table.num_rows
+            yield table

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from schemas.sample import Sample
-from transforms.publish.card import CardEntry, card_entry
+from transforms.publish.card_counts import CardEntry, card_entry
 from transforms.publish.check_shards import MAX_JSON_BYTES
 from transforms.publish.index import IndexEntry, index_entry, origins_of
 from transforms.publish.parents import DeriveError, Parent

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from schemas.base import Record, canonical_json
 from schemas.conditions import Conditions
 from schemas.rejection import Rejection, Stage
 from schemas.sample import Sample, Split
-from transforms.publish.files import write_bytes
+from transforms.publish.files import HashingFile, replacing
 from transforms.publish.planning import Partition
 from transforms.publish.shards import EntryInfo, ShardInfo
 
 ROW_GROUP_ROWS = 65_536
+READ_ROWS = 4_096
 MAX_TABLE_BYTES = 8 << 30
 """Of a Parquet file that somebody else wrote, unpacked."""
 
@@ -125,14 +125,18 @@ def index_table(entries: Iterable[IndexEntry], shards: Iterable[ShardInfo]) -> p
 
     Raises ValueError when a sample is in one of the two only, or twice.
     """
+    return placed_table(entries, ((shard.path, one) for shard in shards for one in shard.entries))
+
+
+def placed_table(
+    entries: Iterable[IndexEntry], placed: Iterable[tuple[str, EntryInfo]]
+) -> pa.Table:
+    """As `index_table`, from the paths of shards with the places in them."""
     places: dict[str, tuple[str, EntryInfo]] = {}
-    for shard in shards:
-        for place in shard.entries:
-            if place.key in places:
-                raise ValueError(
-                    f"sample {place.key} is in {places[place.key][0]} and {shard.path}"
-                )
-            places[place.key] = (shard.path, place)
+    for path, place in placed:
+        if place.key in places:
+            raise ValueError(f"sample {place.key} is in {places[place.key][0]} and {path}")
+        places[place.key] = path, place
     rows: list[dict[str, Any]] = []
     for entry in sorted(entries, key=lambda entry: entry.id):
         found = places.pop(entry.id, None)
@@ -161,17 +165,52 @@ def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
 
 def write_parquet(table: pa.Table, path: Path) -> str:
     """Write a table; equal tables give equal bytes. Gives the SHA-256 of the file back."""
-    buffer = io.BytesIO()
-    # Every option that shapes the bytes is named, so that a new default can't change them.
-    pq.write_table(
-        table.replace_schema_metadata(None).combine_chunks(),
-        buffer,
-        version="2.6",
-        data_page_version="1.0",
-        compression="zstd",
-        compression_level=3,
-        row_group_size=ROW_GROUP_ROWS,
-        use_dictionary=True,
-        write_statistics=True,
-    )
-    return write_bytes(path, buffer.getvalue())
+    return write_tables([table], table.schema, path)
+
+
+def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> str:
+    """Write rows that come table by table; into how many they are cut does not change the bytes.
+
+    Memory holds a row group. Gives the SHA-256 of the file back.
+    """
+    plain = schema.remove_metadata()
+    with replacing(path) as file:
+        hashing = HashingFile(file)
+        # Every option that shapes the bytes is named, so that a new default can't change them.
+        with pq.ParquetWriter(
+            hashing,
+            plain,
+            version="2.6",
+            data_page_version="1.0",
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=True,
+            write_statistics=True,
+        ) as writer:
+            for group in _row_groups(tables, plain):
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+    return hashing.sha256
+
+
+def table_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table of our own, of which a few are in memory at a time. Raises OSError,
+    pa.ArrowInvalid."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(READ_ROWS):
+            yield from batch.to_pylist()
+
+
+def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows in tables of `ROW_GROUP_ROWS`, the last one shorter; one without rows if there are
+    none."""
+    waiting = [schema.empty_table()]
+    rows = 0
+    for whole in tables:
+        table = whole.replace_schema_metadata(None)
+        while rows + table.num_rows > ROW_GROUP_ROWS:
+            head = ROW_GROUP_ROWS - rows
+            yield pa.concat_tables([*waiting, table.slice(0, head)]).combine_chunks()
+            table, waiting, rows = table.slice(head), [], 0
+        waiting.append(table)
+        rows += table.num_rows
+    yield pa.concat_tables(waiting).combine_chunks()

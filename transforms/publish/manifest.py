@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -95,13 +96,19 @@ class Manifest(Record):
         return text + "\n"
 
 
-def funnel_stage(stage: Stage, in_: int, out: int, rejections: Iterable[Rejection]) -> FunnelStage:
-    """The funnel's line of a stage, from its counts and its rejections (others are ignored)."""
-    counts: dict[Reason, int] = {}
-    for one in rejections:
-        if one.stage == stage:
-            counts[one.reason] = counts.get(one.reason, 0) + 1
-    rejected = dict(sorted(counts.items()))
+RejectionCounts = Mapping[tuple[Stage, Reason], int]
+"""How many rejections there are of each stage and reason."""
+
+
+def rejection_counts(rejections: Iterable[Rejection]) -> RejectionCounts:
+    """Count rejections that are in memory."""
+    return Counter((one.stage, one.reason) for one in rejections)
+
+
+def funnel_stage(stage: Stage, in_: int, out: int, counts: RejectionCounts) -> FunnelStage:
+    """The funnel's line of a stage, from its counts and those of its rejections (others are
+    ignored)."""
+    rejected = {reason: count for (of, reason), count in sorted(counts.items()) if of == stage}
     return FunnelStage(stage=stage, unit=UNITS[stage], in_=in_, out=out, rejected=rejected)
 
 

@@ -14,11 +14,11 @@ from transforms.publish.card import (
     LIMITS,
     MEANINGS,
     CardFacts,
-    Counts,
     deciding_rows,
     letter_shares,
     template_hashes,
 )
+from transforms.publish.card_counts import Counts
 
 ANNOTATING = (Stage.DESCRIBE, Stage.PROPOSE, Stage.CONSTRUCT, Stage.TASK, Stage.ANSWER,
               Stage.VERIFY, Stage.EXAMINE, Stage.ROUTE)  # fmt: skip
@@ -44,8 +44,8 @@ def _collection(counts: Counts) -> str:
     if not counts.total:
         return ""
     return (
-        f"The samples show clips cut from {_number(len(counts.sources), 'source')} (told apart by "
-        "address or file name) that the maker of the dataset gave as input; proofreel itself "
+        f"The samples show clips cut from {_number(counts.sources.number, 'source')} (told apart "
+        "by address or file name) that the maker of the dataset gave as input; proofreel itself "
         f"collects no videos. For {counts.licenses['']} of {_number(counts.total, 'sample')} no "
         "licence was stated."
     )
@@ -123,8 +123,8 @@ def _shown(value: Any) -> str:
 
 def _biases(facts: CardFacts, counts: Counts) -> list[str]:
     said = []
-    if counts.sources:
-        most = max(counts.sources.values())
+    if counts.sources.number:
+        most = counts.sources.most_samples
         said.append(
             f"The source with the most samples gives {most} of {counts.total} "
             f"({100 * most / counts.total:.1f} %)."

@@ -15,6 +15,7 @@ from schemas.base import Record
 from schemas.sample import SPLITS, Sample
 from transforms.publish.files import PARTIAL_SUFFIX, replacing
 from transforms.publish.known_files import FileState, KnownFiles, file_state
+from transforms.publish.manifest import ShardEntry
 from transforms.publish.planning import (
     KEY_PATTERN,
     PARTITIONS,
@@ -63,6 +64,13 @@ class ShardInfo(Record):
     bytes: int
     samples: int
     entries: tuple[EntryInfo, ...]
+
+    @property
+    def listed(self) -> ShardEntry:
+        """What the manifest says of it."""
+        return ShardEntry(
+            path=self.path, sha256=self.sha256, bytes=self.bytes, samples=self.samples
+        )
 
 
 class Mp4(Protocol):

@@ -22,9 +22,9 @@ from transforms.publish.buckets import (
     plan_bucket,
     shard_table,
 )
-from transforms.publish.card import card_entry
+from transforms.publish.card_counts import card_entry
 from transforms.publish.files import sha256_file
-from transforms.publish.index import index_entry
+from transforms.publish.index import IndexEntry, index_entry
 from transforms.publish.planning import (
     Partition,
     ShardPlan,
@@ -90,7 +90,12 @@ def _prove(routed: Routed) -> None:
     cost the run where shards and index are made."""
     routed.sample.to_json()
     card_entry(routed.sample, routed.partition)
-    index_entry(
+    index_entry_of(routed)
+
+
+def index_entry_of(routed: Routed) -> IndexEntry:
+    """What the index says of a sample, apart from where it lies."""
+    return index_entry(
         routed.sample,
         routed.partition,
         video_id=routed.video_id,

@@ -38,7 +38,8 @@ from schemas.sample import (
 )
 from schemas.task import Answer, AnswerBox, TaskKind
 from schemas.view import Condition
-from transforms.publish.card import CardFacts, card_entry, render_card
+from transforms.publish.card import CardFacts, render_card
+from transforms.publish.card_counts import card_entry, count
 from transforms.publish.croissant import DESCRIBED, WrittenFile, render_croissant
 from transforms.publish.files import write_bytes, write_text
 from transforms.publish.index import index_entry, index_table, rejected_table, write_parquet
@@ -53,6 +54,7 @@ from transforms.publish.manifest import (
     Manifest,
     ShardEntry,
     funnel_stage,
+    rejection_counts,
 )
 from transforms.publish.shards import plan_sample, plan_shards, write_shard
 
@@ -281,12 +283,12 @@ def make_rejections() -> list[Rejection]:
 
 
 def make_funnel(tasks: int) -> list[FunnelStage]:
-    rejections = make_rejections()
+    lost = rejection_counts(make_rejections())
     counts = [(Stage.INGEST, 3, 2), (Stage.DECODE, 2, 2), (Stage.SEGMENT, 6, 6)]
     counts += [(Stage.SELECT, 6, 4), (Stage.CUT, 4, 4), (Stage.TASK, tasks, tasks)]
     counts += [(Stage.ROUTE, tasks, tasks)]
     assert {stage for stage, _, _ in counts} <= UNITS.keys()
-    return [funnel_stage(stage, in_, out, rejections) for stage, in_, out in counts]
+    return [funnel_stage(stage, in_, out, lost) for stage, in_, out in counts]
 
 
 def build_dataset(
@@ -334,7 +336,7 @@ def build_dataset(
         prompts={"answer": "Look at the frames.\n```\nAnswer.\n```"},
         notes=("random weights were used",),
     )
-    counted = [card_entry(item.sample, item.partition) for item in items]
+    counted = count(card_entry(item.sample, item.partition) for item in items)
     card = render_card(facts, counted)
     files = {
         INDEX_FILE: write_parquet(index_table(entries, shards), folder / INDEX_FILE),

@@ -17,7 +17,8 @@ from publish_helpers import CONFIG, Item, edit_manifest, make_funnel, make_sampl
 from pydantic import ValidationError
 
 from transforms.publish.about import TITLE, AboutSettings
-from transforms.publish.card import CardFacts, card_entry
+from transforms.publish.card import CardFacts
+from transforms.publish.card_counts import card_entry, count
 from transforms.publish.check import check_dataset
 from transforms.publish.croissant import (
     CONFORMS_TO,
@@ -51,8 +52,8 @@ def facts(**changes: object) -> CardFacts:
 
 
 def rendered(items: list[Item], **changes: object) -> dict[str, Any]:
-    entries = [card_entry(item.sample, item.partition) for item in items]
-    value: dict[str, Any] = json.loads(render_croissant(facts(**changes), entries, FILES))
+    counts = count(card_entry(item.sample, item.partition) for item in items)
+    value: dict[str, Any] = json.loads(render_croissant(facts(**changes), counts, FILES))
     return value
 
 

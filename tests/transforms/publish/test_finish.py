@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 import schemas.rewards
 from schemas.rejection import OPTIONAL, UNITS, Reason, Rejection, Stage
 from schemas.usage import Usage
+from transforms.publish.card_counts import Counts
 from transforms.publish.finish import ConservationError, RunFacts, finish_dataset, make_funnel
-from transforms.publish.manifest import FILES, MANIFEST_FILE
+from transforms.publish.index import index_table, rejected_table
+from transforms.publish.manifest import FILES, MANIFEST_FILE, rejection_counts
 
 ENTERED = {
     Stage.INGEST: 6,
@@ -61,7 +63,7 @@ def rejections() -> list[Rejection]:
 
 
 def test_a_ledger_that_balances_becomes_the_funnel() -> None:
-    funnel = make_funnel(ENTERED, OUT, rejections())
+    funnel = make_funnel(ENTERED, OUT, rejection_counts(rejections()))
     assert [line.stage for line in funnel] == list(Stage)
     for line in funnel:
         assert line.in_ == line.out + sum(line.rejected.values())
@@ -69,7 +71,7 @@ def test_a_ledger_that_balances_becomes_the_funnel() -> None:
 
 
 def test_a_run_without_input_balances() -> None:
-    funnel = make_funnel({}, {}, [])
+    funnel = make_funnel({}, {}, {})
     assert [line.in_ for line in funnel] == [0] * len(funnel)
     assert [line.stage for line in funnel] == [stage for stage in Stage if stage not in OPTIONAL]
 
@@ -79,19 +81,21 @@ def test_a_stage_that_is_left_out_is_passed_by() -> None:
     out = {stage: count for stage, count in OUT.items() if stage not in OPTIONAL}
     entered[Stage.ROUTE], out[Stage.ROUTE] = 18, 17
     several = [one for one in rejections() if one.stage not in OPTIONAL]
-    funnel = make_funnel(entered, out, several)
+    funnel = make_funnel(entered, out, rejection_counts(several))
     assert {line.stage for line in funnel} == set(entered)
     with pytest.raises(ConservationError, match="route: in 22 is not the 18"):
-        make_funnel(entered | {Stage.ROUTE: 22}, out | {Stage.ROUTE: 21}, several)
+        make_funnel(entered | {Stage.ROUTE: 22}, out | {Stage.ROUTE: 21}, rejection_counts(several))
 
 
 @pytest.mark.parametrize("stage", list(Stage))
 def test_what_vanishes_or_doubles_in_a_stage_is_noticed(stage: Stage) -> None:
     for change in (-1, 1):
         with pytest.raises(ConservationError, match=f"{stage}: in {ENTERED[stage] + change} "):
-            make_funnel(ENTERED | {stage: ENTERED[stage] + change}, OUT, rejections())
+            make_funnel(
+                ENTERED | {stage: ENTERED[stage] + change}, OUT, rejection_counts(rejections())
+            )
         with pytest.raises(ConservationError, match=str(stage)):
-            make_funnel(ENTERED, OUT | {stage: OUT[stage] + change}, rejections())
+            make_funnel(ENTERED, OUT | {stage: OUT[stage] + change}, rejection_counts(rejections()))
 
 
 @pytest.mark.parametrize("stage", [s for s in Stage if ENTERED[s] > OUT[s]])
@@ -100,7 +104,7 @@ def test_a_rejection_lost_or_doubled_is_noticed(stage: Stage) -> None:
     at = next(place for place, one in enumerate(several) if one.stage is stage)
     for wrong in (several[:at] + several[at + 1 :], [*several, several[at]]):
         with pytest.raises(ConservationError, match=str(stage)):
-            make_funnel(ENTERED, OUT, wrong)
+            make_funnel(ENTERED, OUT, rejection_counts(wrong))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_what_vanishes_between_stages_is_noticed(stage: Stage, unit: str) -> Non
     entered[stage] -= 1
     out[stage] -= 1
     with pytest.raises(ConservationError, match=f"{stage}: in .* came out of"):
-        make_funnel(entered, out, rejections())
+        make_funnel(entered, out, rejection_counts(rejections()))
 
 
 @settings(max_examples=60, deadline=None)
@@ -123,10 +127,10 @@ def test_what_vanishes_between_stages_is_noticed(stage: Stage, unit: str) -> Non
 def test_only_a_ledger_that_balances_passes(changes: dict[Stage, int]) -> None:
     entered = {stage: count + changes.get(stage, 0) for stage, count in ENTERED.items()}
     if all(change == 0 for change in changes.values()):
-        make_funnel(entered, OUT, rejections())
+        make_funnel(entered, OUT, rejection_counts(rejections()))
     else:
         with pytest.raises(ConservationError):
-            make_funnel(entered, OUT, rejections())
+            make_funnel(entered, OUT, rejection_counts(rejections()))
 
 
 USED = {
@@ -151,8 +155,9 @@ def finish(folder: Path, seed: int) -> dict[str, bytes]:
     folder.mkdir()
     several = rejections()
     random.Random(seed).shuffle(several)
-    funnel = make_funnel(ENTERED, OUT, several)
-    finish_dataset(folder, facts(str(folder)), funnel, [], [], [], several, USED)
+    funnel = make_funnel(ENTERED, OUT, rejection_counts(several))
+    index, rejected = [index_table([], [])], [rejected_table(several)]
+    finish_dataset(folder, facts(str(folder)), funnel, [], Counts(), index, rejected, USED)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

@@ -12,14 +12,8 @@ import yaml
 from publish_helpers import CONFIG, Item, make_funnel, make_sample
 
 from schemas.rejection import Stage
-from transforms.publish.card import (
-    CardEntry,
-    CardFacts,
-    card_entry,
-    escaped,
-    fenced,
-    render_card,
-)
+from transforms.publish.card import CardFacts, escaped, fenced, render_card
+from transforms.publish.card_counts import CardEntry, card_entry, count
 from transforms.publish.manifest import FunnelStage, funnel_stage
 from transforms.verify.checks import OF_ASKING, VerifySettings
 
@@ -36,6 +30,10 @@ def facts(**changes: object) -> CardFacts:
     return CardFacts.model_validate({**given, **changes})
 
 
+def card_of(said: CardFacts, entries: list[CardEntry]) -> str:
+    return render_card(said, count(entries))
+
+
 @pytest.fixture
 def entries(items: list[Item]) -> list[CardEntry]:
     return [card_entry(item.sample, item.partition) for item in items]
@@ -50,7 +48,7 @@ def split_card(card: str) -> list[str]:
 
 
 def test_front_matter(entries: list[CardEntry]) -> None:
-    front = front_matter(render_card(facts(), entries))
+    front = front_matter(card_of(facts(), entries))
     assert front["license"] == "cc-by-3.0"
     assert front["size_categories"] == ["n<1K"]
     assert front["configs"] == [
@@ -76,7 +74,7 @@ def test_front_matter(entries: list[CardEntry]) -> None:
 
 
 def test_counts(entries: list[CardEntry]) -> None:
-    card = render_card(facts(notes=("random weights",)), entries)
+    card = card_of(facts(notes=("random weights",)), entries)
     assert "| sft | 12 | 1 | 0.4 |" in card
     assert "| select | clip | 6 | 4 | near\\_duplicate 1, too\\_dark 1 |" in card
     assert "| sft | B | 10 | 100.0% |" in card
@@ -88,11 +86,11 @@ def test_counts(entries: list[CardEntry]) -> None:
 def test_same_for_any_order(entries: list[CardEntry]) -> None:
     shuffled = list(entries)
     random.Random(1).shuffle(shuffled)
-    assert render_card(facts(), shuffled) == render_card(facts(), entries)
+    assert card_of(facts(), shuffled) == card_of(facts(), entries)
 
 
 def test_no_samples() -> None:
-    card = render_card(facts(), [])
+    card = card_of(facts(), [])
     assert "holds no samples" in card
     assert "configs" not in front_matter(card)
     assert front_matter(card)["license"] == "unknown"
@@ -110,7 +108,7 @@ def test_no_samples() -> None:
 )
 def test_license(entries: list[CardEntry], licenses: list[str], expected: str) -> None:
     changed = [entries[0].model_copy(update={"license": one}) for one in licenses]
-    assert front_matter(render_card(facts(), changed))["license"] == expected
+    assert front_matter(card_of(facts(), changed))["license"] == expected
 
 
 HOSTILE = "<script>alert(1)</script> | x\n# [a](javascript:b) `c` **d** ---\n{{ 7*7 }} {% x %}"
@@ -120,7 +118,7 @@ def test_users_texts_stay_texts(entries: list[CardEntry]) -> None:
     changed = entries[0].model_copy(
         update={"source_url": HOSTILE, "license": HOSTILE, "teacher": HOSTILE}
     )
-    card = render_card(facts(title=HOSTILE, notes=(HOSTILE,), config={"a": HOSTILE}), [changed])
+    card = card_of(facts(title=HOSTILE, notes=(HOSTILE,), config={"a": HOSTILE}), [changed])
     body = split_card(card)[2].split("## Configuration")[0]
     assert "<script>" not in body
     assert "[a](" not in body
@@ -143,7 +141,7 @@ def test_local_paths_do_not_reach_the_card(items: list[Item]) -> None:
     media = sample.media[0].model_copy(update={"source_uri": "/secret/place/a.mp4"})
     provenance = sample.provenance.model_copy(update={"source_url": ""})
     changed = sample.model_copy(update={"media": [media], "provenance": provenance})
-    card = render_card(facts(), [card_entry(changed, "train")])
+    card = card_of(facts(), [card_entry(changed, "train")])
     assert "secret" not in card
     assert "| a.mp4 |" in card
 
@@ -157,12 +155,12 @@ def asking(funnel: tuple[FunnelStage, ...] = ()) -> CardFacts:
 def test_checks_are_counted_and_no_more_is_claimed(items: list[Item]) -> None:
     entry = card_entry(make_sample("s1", items[0].clip), "train")
     two = [entry.model_copy(update={"checks": names}) for names in (("a", "b"), ("a",))]
-    card = render_card(asking(), two)
+    card = card_of(asking(), two)
     assert "Every annotation" not in card
     assert "| a | 2 |\n| b | 1 |\n" in card
     assert "captions" not in card
     captioned = entry.model_copy(update={"has_captions": True})
-    assert "1 samples carry captions" in render_card(asking(), [*two, captioned])
+    assert "1 samples carry captions" in card_of(asking(), [*two, captioned])
 
 
 def test_an_entry_knows_its_checks_and_captions(items: list[Item]) -> None:
@@ -179,19 +177,19 @@ def test_where_no_model_was_asked_its_settings_are_not_told_as_thresholds(
 ) -> None:
     entry = card_entry(make_sample("s1", items[0].clip), "train")
     asked = entry.model_copy(update={"asked_again": True})
-    card = render_card(asking(), [entry]).split("## Configuration")[0]
+    card = card_of(asking(), [entry]).split("## Configuration")[0]
     assert "No model was asked again" in card
     assert "verify.thresholds.answer |" in card
     assert "verify.samples | 4" in card
     assert "needs\\_video" not in card
     assert "verify.claims" not in card
     # Asked, and all that were asked about turned down: the settings had an effect.
-    lines = (funnel_stage(Stage.EXAMINE, 3, 3, []),)
-    for told in (render_card(asking(), [entry, asked]), render_card(asking(lines), [entry])):
+    lines = (funnel_stage(Stage.EXAMINE, 3, 3, {}),)
+    for told in (card_of(asking(), [entry, asked]), card_of(asking(lines), [entry])):
         assert "No model was asked again" not in told
         assert "verify.thresholds.needs\\_video | 0.5 |" in told
         assert "verify.claims | True |" in told
-    assert "For 1 of 2 samples a model was asked again" in render_card(asking(), [entry, asked])
+    assert "For 1 of 2 samples a model was asked again" in card_of(asking(), [entry, asked])
 
 
 def test_settings_of_asking_are_settings_of_the_verifier() -> None:
@@ -204,8 +202,8 @@ def test_samples_of_cut_off_videos_are_counted(items: list[Item]) -> None:
     sample = make_sample("s1", items[0].clip)
     media = sample.media[0].model_copy(update={"source_truncated": "half of it"})
     cut_off = sample.model_copy(update={"media": [media]})
-    whole = render_card(facts(), [card_entry(sample, "train")])
-    card = render_card(facts(), [card_entry(one, "train") for one in (sample, cut_off)])
+    whole = card_of(facts(), [card_entry(sample, "train")])
+    card = card_of(facts(), [card_entry(one, "train") for one in (sample, cut_off)])
     assert "a part is missing" not in whole
     assert "\n\n1 samples come from videos of which a part is missing; `source_truncated`" in card
 
@@ -220,7 +218,7 @@ def test_built_card_has_the_prompts(built: Path) -> None:
 def test_prompts_are_counted_not_listed(entries: list[CardEntry]) -> None:
     """There may be as many as there are samples."""
     several = [entries[0].model_copy(update={"prompt_sha256": f"{n % 40:064x}"}) for n in range(90)]
-    card = render_card(facts(), several)
+    card = card_of(facts(), several)
     assert "from 40 different prompts; each names its own in\n`provenance.prompt_sha256`" in card
     assert f"{39:064x}" not in card
 
@@ -228,12 +226,12 @@ def test_prompts_are_counted_not_listed(entries: list[CardEntry]) -> None:
 def test_licenses_are_all_named_and_sources_up_to_a_limit(
     entries: list[CardEntry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.publish.card.MAX_SOURCES", 2)
+    monkeypatch.setattr("transforms.publish.card_counts.MAX_SOURCES", 2)
     licenses = {"a.mp4": "mit", "b.mp4": "mit", "c.mp4": "", "d.mp4": "cc0-1.0"}
     several = [
         entries[0].model_copy(update={"source_url": name, "license": licenses[name]})
         for name in ("a.mp4", "b.mp4", "b.mp4", "c.mp4", "c.mp4", "d.mp4")
     ]
-    card = render_card(facts(), several)
+    card = card_of(facts(), several)
     assert "| cc0\\-1.0 | 1 | 1 |\n| mit | 2 | 3 |\n| not stated | 1 | 2 |" in card
     assert "| b.mp4 | mit | 2 |\n| c.mp4 | not stated | 2 |\n\n2 more sources have fewer" in card
