@@ -35,7 +35,7 @@ def dry_run(
     Raises BadInputError, ConfigError, TeacherUnavailable and BusyError.
     """
     memo = store_of(out, store)
-    sources, refused = expand_inputs(inputs, out, Path(memo.root))
+    sources, refused = expand_inputs(inputs, out, memo.root)
     sources = sources[:limit]
     check_prompts(config)
     measured: Calibration | None = None

@@ -54,7 +54,7 @@ def make_features(inputs: Sequence[str], out: Path, config: Config, prepare: Pre
     if not config.features.enabled:
         raise ConfigError("features.model: is none; name a model to embed the pictures by")
     store = store_of(out)
-    sources, refused = expand_inputs(inputs, out, Path(store.root))
+    sources, refused = expand_inputs(inputs, out, store.root)
     check_inputs(sources, refused, config.features)
     runner, options = prepare([])
     work = out / "work"

@@ -32,6 +32,7 @@ from transforms.annotate.propose import Proposer, TaskMaker
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import stored_replies
 from transforms.memo import MemoStore
+from transforms.remote_memo import open_store
 from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 
@@ -160,7 +161,7 @@ class _Book:
         """`kind` is "" for those of the examination, which are of several kinds."""
         config = self.config
         # A plain store: that a reply is not there is what is to be found out.
-        store = MemoStore(self.store.root)
+        store = open_store(self.store.root)
         settings = self.model(kind or EXAMINE)
         found = stored_replies(settings, store, config.shots, requests)
         for one in {one.id: one for one in requests}.values():
@@ -197,7 +198,7 @@ class _Book:
             means = sum(prompts) / len(prompts), sum(completions) / len(completions)
             return Line(kind, requests, stored, *means, measured=True, prices=prices)
         prompt = typical_prompt(
-            kind, found, length_s, self.config, settings, MemoStore(self.store.root)
+            kind, found, length_s, self.config, settings, open_store(self.store.root)
         )
         longest = settings.max_tokens
         return Line(kind, requests, stored, prompt, longest, measured=False, prices=prices)

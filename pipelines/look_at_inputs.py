@@ -8,6 +8,7 @@ from pathlib import Path
 from schemas.rejection import Rejected, Rejection
 from schemas.source import Source
 from transforms.features.embed import FeatureSettings, WeightsError, check_weights
+from transforms.video.fetching import local_path
 from transforms.video.inputs import VIDEO_SUFFIXES, BadInputError
 from transforms.video.probe import probe
 
@@ -37,15 +38,16 @@ def check_inputs(
 
 
 def _refuse_if_none_is_video(sources: Sequence[Source]) -> None:
-    whys = [_why_no_video(Path(one.path)) for one in sources]
+    whys = [_why_no_video(one) for one in sources]
     if all(whys):
         told = "; ".join(f"{one.path}: {why}" for one, why in zip(sources, whys, strict=True))
         raise BadInputError(f"{told}; name videos, folders, globs or manifests")
 
 
-def _why_no_video(path: Path) -> str:
+def _why_no_video(source: Source) -> str:
     """Why a file is no video that can be taken; "" if it is one, as far as it says itself."""
     try:
+        path = Path(local_path(source))
         if not path.is_file():
             return "no such file" if not path.exists() else "not a regular file"
         probe(str(path), path.stat().st_size)

@@ -92,7 +92,7 @@ def run(
     if heeded is not None:
         check_gpu(config, heeded)
     memo = store_of(out, store)
-    sources, refused = expand_inputs(inputs, out, Path(memo.root))
+    sources, refused = expand_inputs(inputs, out, memo.root)
     if limit is not None:
         sources = sources[:limit]
     check_prompts(config)

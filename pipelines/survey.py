@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ from transforms.features.stage import QualityGate
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import StopRunError
 from transforms.publish.manifest import REJECTED_FILE
+from transforms.remote_memo import open_store
+from transforms.storage import is_remote
 from transforms.video import probe as probing
 from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter, clip_size_px
 from transforms.video.exclude import Exclusion, load_exclusion
+from transforms.video.fetching import local_path
 from transforms.video.ingest import ingest, keep_one
 from transforms.video.segment import Segmenter
 from transforms.video.speech import Transcriber
@@ -46,14 +49,19 @@ class LookUpStore(MemoStore):
     """A store that is only looked into."""
 
     def entry(self, step: str, *made_from: Any) -> Entry:
-        found = super().entry(step, *made_from)
-        return _LookUpEntry(found.root, found.step, found.key)
+        found = open_store(self.root).entry(step, *made_from)
+        return _LookUpEntry(found.root, found.step, found.key, found=found)
+
+    def path(self, ref: str) -> Path:
+        return open_store(self.root).path(ref)
 
 
 @dataclass(frozen=True)
 class _LookUpEntry(Entry):
+    found: Entry | None = field(default=None, compare=False)
+
     def get(self) -> Any:
-        stored = super().get()
+        stored = None if self.found is None else self.found.get()
         if stored is None:
             raise NotInStore(self.step)
         return stored
@@ -124,14 +132,15 @@ class _Walker:
         if self.exclusion.why(source):
             return None
         try:
-            if Path(self.store.root).is_dir():
+            if is_remote(self.store.root) or Path(self.store.root).is_dir():
                 return ingest(source, self.store)
         except NotInStore:
             pass
         except Rejected:
             return None
         try:
-            probe = probing.probe(source.path, Path(source.path).stat().st_size)
+            path = local_path(source)
+            probe = probing.probe(path, Path(path).stat().st_size)
         except (Rejected, OSError):
             return None
         return self._unseen(probe, len(source.questions))

@@ -25,8 +25,7 @@ class Source(Record):
     uri: str
     """Name in the dataset: relative to the folder or manifest that the user named."""
     location: str
-    """Where to read it on this machine, percent-encoded since file names are bytes, not text.
-    Never published."""
+    """Path or URL, percent-encoded since file names are bytes, not text. Never published."""
     user_id: str = ""
     license: str = ""
     source_url: str = ""
@@ -38,13 +37,18 @@ class Source(Record):
 
     @property
     def path(self) -> str:
-        """The file's path, as the functions of `os` take it."""
+        """The file's path, as the functions of `os` take it; a URL if it lies elsewhere."""
         return located(self.location)
 
 
 def located(location: str) -> str:
-    """The path of a location."""
+    """The path of a location, or the URL."""
     return os.fsdecode(unquote_to_bytes(location))
+
+
+def url_location(url: str) -> str:
+    """The location of what lies elsewhere, at a URL."""
+    return quote_from_bytes(os.fsencode(url))
 
 
 def location(path: str | os.PathLike[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from object_store import objects  # noqa: F401 - a fixture
 
 from transforms.video.media_process import MediaProcess
 

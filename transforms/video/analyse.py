@@ -18,6 +18,7 @@ from transforms.needs import Needs
 from transforms.outcome import Outcome
 from transforms.video import probe as probing
 from transforms.video.decode import DecodePass
+from transforms.video.fetching import local_path
 from transforms.video.measures import FrameMeasurer, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
 from transforms.video.overlay_text import TextSettings, measure_text
@@ -131,7 +132,7 @@ def _decode(
     times: list[npt.NDArray[np.float64]] = []
     with entry.building() as folder, SampleWriter(folder / SAMPLES_FILE) as samples:
         decoding = DecodePass(
-            video.source.path,
+            local_path(video.source),
             video.probe,
             sample_fps=sample_fps,
             timeout_s=time_limit_s(

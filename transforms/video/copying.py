@@ -23,6 +23,7 @@ import numpy.typing as npt
 from schemas.rejection import Reason, Rejected
 from schemas.video import Decoded, Video
 from transforms.memo import MemoStore
+from transforms.video.fetching import local_path
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
@@ -111,7 +112,7 @@ def packets(video: Video, decoded: Decoded, store: MemoStore) -> tuple[list[int]
     found = entry.get()
     if found is None:
         with ExitStack() as stack:
-            source, descriptor = stack.enter_context(opened(video.source.path))
+            source, descriptor = stack.enter_context(opened(local_path(video.source)))
             command = [
                 *(sys.executable, "-I", str(_CHILD), source),
                 *(ALLOWED_PROTOCOLS, ALLOWED_DEMUXERS),

@@ -33,6 +33,7 @@ from transforms.retry import is_passing
 from transforms.video.copying import packets, reorder_delay_us
 from transforms.video.cut_request import AUDIO_RATE_HZ, ClipReport, ClipRequest, CutRequest, reports
 from transforms.video.decode import DECODER_THREADS, SCALE_EXACT
+from transforms.video.fetching import local_path
 from transforms.video.measures import read_times
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
@@ -162,7 +163,7 @@ def _cut_missing(
     pass_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
     with ExitStack() as stack:
         folder = stack.enter_context(store.scratch())
-        source, descriptor = stack.enter_context(opened(video.source.path))
+        source, descriptor = stack.enter_context(opened(local_path(video.source)))
         requests = [
             ClipRequest(
                 file=f"{folder}/{number}.mp4",

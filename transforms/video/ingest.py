@@ -15,6 +15,7 @@ from transforms.memo import MemoStore
 from transforms.outcome import Outcome
 from transforms.retry import is_passing
 from transforms.video import probe as probing
+from transforms.video.fetching import local_path
 
 
 def ingest(source: Source, store: MemoStore) -> Video:
@@ -22,7 +23,7 @@ def ingest(source: Source, store: MemoStore) -> Video:
 
     Raises Rejected: not_found, unreadable, empty_file, not_a_video, no_video_stream, ...
     """
-    path = Path(source.path)
+    path = Path(local_path(source))
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -40,7 +41,7 @@ def ingest(source: Source, store: MemoStore) -> Video:
     stored = entry.get()
     if stored is None:
         try:
-            stored = probing.probe(source.path, facts.st_size).model_dump(mode="json")
+            stored = probing.probe(str(path), facts.st_size).model_dump(mode="json")
         except Rejected as rejected:
             if not rejected.lasting:
                 raise

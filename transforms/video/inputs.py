@@ -8,17 +8,20 @@ import glob
 import itertools
 import json
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.rejection import Reason, Rejection, Stage
-from schemas.source import GivenQuestion, Source, location
+from schemas.source import GivenQuestion, Source, location, url_location
+from transforms.cache import brought
+from transforms.storage import described, is_remote
+from transforms.video.remote_inputs import url_beside, videos_at
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
@@ -27,6 +30,8 @@ VIDEO_SUFFIXES = frozenset(
 """What a folder is searched for. A file that is named by itself may have any suffix."""
 
 MANIFEST_SUFFIXES = frozenset({".jsonl", ".csv", ".parquet", ".json"})
+MANIFEST_URL = re.compile(r"(s3|gs|hdfs)://[A-Za-z0-9._-]{1,255}/[^/].*", re.DOTALL)
+"""URLs that a manifest may name: on filesystems of the user's, not the web."""
 MAX_MANIFEST_ROW_CHARS = 1_000_000
 
 VIDEO_R1_KINDS = {
@@ -45,13 +50,14 @@ class BadInputError(Exception):
 Found = Source | Rejection
 
 
-def expand_inputs(inputs: Iterable[str], *ours: Path) -> tuple[list[Source], list[Rejection]]:
+def expand_inputs(inputs: Iterable[str], *ours: str | Path) -> tuple[list[Source], list[Rejection]]:
     """Sources of all inputs, sorted, one per file, and what could not be taken.
 
     What lies below `ours`, output folder and store, is left out: clips of an earlier run are no
-    sources. Nothing is opened but manifests. Raises BadInputError if an input names nothing at all.
+    sources. Nothing is opened but manifests. Raises BadInputError if an input names nothing at all,
+    StorageError if a filesystem can't be reached.
     """
-    own = [Path(os.path.realpath(folder)) for folder in ours]
+    own = [PurePosixPath(_key(str(folder))) for folder in ours]
     sources: dict[str, Source] = {}
     rejections: list[Rejection] = []
     # Sorted, since of two names for one file the first is kept.
@@ -60,14 +66,19 @@ def expand_inputs(inputs: Iterable[str], *ours: Path) -> tuple[list[Source], lis
             if isinstance(found, Rejection):
                 rejections.append(found)
             else:
-                key = os.path.realpath(found.path)
-                if any(Path(key).is_relative_to(folder) for folder in own):
+                key = _key(found.path)
+                if any(PurePosixPath(key).is_relative_to(folder) for folder in own):
                     continue
                 sources[key] = _merged(sources.get(key), found)
     return (
         sorted(sources.values(), key=lambda source: (source.uri, source.path)),
         sorted(set(rejections), key=lambda rejection: (rejection.subject, rejection.detail)),
     )
+
+
+def _key(path: str) -> str:
+    """What is the same for all names of one file."""
+    return path.rstrip("/") if is_remote(path) else os.path.realpath(path)
 
 
 def _merged(one: Source | None, other: Source) -> Source:
@@ -85,14 +96,16 @@ def _merged(one: Source | None, other: Source) -> Source:
 
 def _expand(text: str) -> Iterator[Found]:
     path = Path(text)
-    if not _can_look(path):
+    if is_remote(text):
+        yield from _elsewhere(text)
+    elif not _can_look(path):
         yield _rejection(
             _printable(path.name), Reason.UNREADABLE, "no right to look into its folder"
         )
     elif path.is_dir():
         yield from _folder(path)
     elif path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
-        yield from _manifest(path)
+        yield from _manifest(path, str(path.parent))
     elif path.exists() or path.is_symlink():
         yield Source(uri=_printable(path.name), location=location(path))
     elif glob.has_magic(text):
@@ -109,6 +122,22 @@ def _expand(text: str) -> Iterator[Found]:
                 yield Source(uri=uri, location=location(match))
     else:
         raise BadInputError(f"{text}: no such file or folder")
+
+
+def _elsewhere(url: str) -> Iterator[Found]:
+    if PurePosixPath(url).suffix.lower() in MANIFEST_SUFFIXES and not glob.has_magic(url):
+        file = described(url)
+        copy = brought(url, file.size_bytes, file.updated_s) if file else None
+        if copy is not None:
+            yield from _manifest(copy, posixpath.dirname(url))
+            return
+    found = list(videos_at(url, VIDEO_SUFFIXES))
+    if not found:
+        if glob.has_magic(url):
+            raise BadInputError(f"{url}: the pattern matches nothing")
+        raise BadInputError(f"{url}: no such file, and no video below it")
+    for name, place in found:
+        yield Source(uri=_printable(name), location=url_location(place))
 
 
 def _can_look(path: Path) -> bool:
@@ -152,7 +181,8 @@ def _rejection(subject: str, reason: Reason, detail: str) -> Rejection:
     return Rejection(stage=Stage.INGEST, reason=reason, subject=subject, detail=detail)
 
 
-def _manifest(path: Path) -> Iterator[Found]:
+def _manifest(path: Path, folder: str) -> Iterator[Found]:
+    """The rows of a manifest, which may be a copy; what it names counts from `folder`."""
     try:
         rows = list(_rows(path))
     except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
@@ -164,7 +194,7 @@ def _manifest(path: Path) -> Iterator[Found]:
     for number, row in rows:
         where = _printable(f"{path.name}:{number}")
         try:
-            yield _source(path, row)
+            yield _source(folder, row)
         except (ValueError, TypeError) as error:
             yield _rejection(where, Reason.BAD_ROW, str(error))
 
@@ -198,7 +228,7 @@ def _json_row(line: str) -> Any:
         return ValueError(f"not JSON: {error}")
 
 
-def _source(manifest: Path, row: Any) -> Source:
+def _source(folder: str, row: Any) -> Source:
     """One row as a source. Raises ValueError that says what is wrong with the row."""
     if isinstance(row, ValueError):
         raise row
@@ -209,19 +239,19 @@ def _source(manifest: Path, row: Any) -> Source:
     except UnicodeEncodeError as error:
         raise ValueError("the row is not UTF-8") from error
     if "problem" in row and "path" in row:
-        return _video_r1(manifest, row)
+        return _video_r1(folder, row)
     uri = row.get("uri")
     if not isinstance(uri, str) or not uri.strip():
         columns = ", ".join(sorted(str(key) for key in row)) or "none"
         raise ValueError(f"no column 'uri' (columns: {columns})")
     return Source(
         uri=_name(uri),
-        location=_located(manifest, uri),
+        location=_located(folder, uri),
         user_id=_text(row, "id"),
         license=_text(row, "license"),
         source_url=_text(row, "source_url"),
         subtitles=_text(row, "subtitles"),
-        subtitles_folder=location(manifest.parent) if _text(row, "subtitles") else "",
+        subtitles_folder=_location(folder) if _text(row, "subtitles") else "",
         questions=_questions(
             _text(row, "question"),
             _list(row, "options"),
@@ -232,7 +262,7 @@ def _source(manifest: Path, row: Any) -> Source:
     )
 
 
-def _video_r1(manifest: Path, row: Mapping[str, Any]) -> Source:
+def _video_r1(folder: str, row: Mapping[str, Any]) -> Source:
     """A row of Video-R1's JSON: path, problem, problem_type, options, solution in answer tags."""
     if row.get("data_type", "video") != "video":
         raise ValueError(f"data_type is {row['data_type']!r}; only videos can be taken")
@@ -246,7 +276,7 @@ def _video_r1(manifest: Path, row: Mapping[str, Any]) -> Source:
         raise ValueError(f"path is not a text: {str(uri)[:80]!r}")
     return Source(
         uri=_name(uri),
-        location=_located(manifest, uri),
+        location=_located(folder, uri),
         user_id=_text(row, "problem_id"),
         questions=_questions(_text(row, "problem"), options, solution, kind, []),
     )
@@ -300,17 +330,33 @@ def _list(row: Mapping[str, Any], column: str) -> list[Any]:
 
 def _name(uri: str) -> str:
     """The published name of a manifest's video: as the row has it, but never an absolute path."""
-    path = Path(urlsplit(uri).path if "://" in uri else uri)
+    path = Path(f"/{_inside(uri)}" if "://" in uri else uri)
     parts = [part for part in path.parts if part not in ("/", "..", ".")]
     if not parts:
         raise ValueError(f"{uri!r} names no file")
     return "/".join(parts) if not path.is_absolute() else path.name
 
 
-def _located(manifest: Path, uri: str) -> str:
+def _inside(url: str) -> str:
+    """What comes after the host or the bucket."""
+    return url.partition("://")[2].partition("/")[2]
+
+
+def _located(folder: str, uri: str) -> str:
     """Where the file lies: relative paths count from the manifest's folder."""
-    if "://" in uri:
-        raise ValueError(f"{uri}: only local files can be read; fetch it first")
     if "\0" in uri:
         raise ValueError("a path can't hold the character NUL")
-    return location(manifest.parent / uri)
+    if "://" in uri:
+        if not MANIFEST_URL.fullmatch(uri):
+            raise ValueError(
+                f"{uri}: only local files and those at s3://, gs:// or hdfs:// can be read; fetch "
+                "it first"
+            )
+        return url_location(uri)
+    if is_remote(folder):
+        return url_location(url_beside(folder, uri))
+    return location(Path(folder, uri))
+
+
+def _location(folder: str) -> str:
+    return url_location(folder) if is_remote(folder) else location(folder)

@@ -7,7 +7,9 @@ elsewhere is refused, since what it leads to would be published.
 from __future__ import annotations
 
 import functools
+import glob
 import os
+import posixpath
 import re
 import stat
 from bisect import bisect_left
@@ -18,6 +20,7 @@ from pathlib import Path
 import langcodes
 
 from transforms.outcome import is_fatal
+from transforms.storage import is_remote, joined, matching, read
 from transforms.video.inputs import VIDEO_SUFFIXES
 
 FORMATS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
@@ -56,7 +59,10 @@ def sidecars(video_path: str) -> Iterator[Sidecar]:
     folder, file = os.path.split(video_path)
     stem = Path(file).stem
     try:
-        names = _names(folder, Path(folder).stat().st_mtime_ns)
+        if is_remote(folder):
+            names = _remote_names(folder, stem)
+        else:
+            names = _names(folder, Path(folder).stat().st_mtime_ns)
     except OSError as error:
         if is_fatal(error):
             raise
@@ -91,6 +97,11 @@ def _names(folder: str, changed_ns: int) -> tuple[str, ...]:
     return tuple(sorted(os.listdir(folder)))  # noqa: PTH208 - names, not paths
 
 
+def _remote_names(folder: str, stem: str) -> tuple[str, ...]:
+    found = matching(f"{glob.escape(joined(folder, stem))}.*")
+    return tuple(sorted(posixpath.basename(one.url) for one in found))
+
+
 def _sidecar(folder: str, stem: str, name: str) -> Sidecar | None:
     inner, suffix = os.path.splitext(name)  # noqa: PTH122 - of a name, not of a path
     if suffix.lower() not in FORMATS:
@@ -122,6 +133,22 @@ def primary_language(tag: str) -> str:
 
 def read_sidecar(sidecar: Sidecar) -> bytes:
     """The bytes of a subtitle file. Raises UnusableError, or OSError if the machine is at fault."""
+    data = _remote_bytes(sidecar) if is_remote(sidecar.folder) else _bytes(sidecar)
+    if len(data) > MAX_FILE_BYTES:
+        raise UnusableError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    return data
+
+
+def _remote_bytes(sidecar: Sidecar) -> bytes:
+    if ".." in sidecar.name.split("/"):
+        raise UnusableError("it leads out of its folder")
+    data = read(joined(sidecar.folder, sidecar.name), MAX_FILE_BYTES + 1)
+    if data is None:
+        raise UnusableError("No such file or directory")
+    return data
+
+
+def _bytes(sidecar: Sidecar) -> bytes:
     try:
         root = os.path.realpath(sidecar.folder)
         path = os.path.realpath(os.path.join(root, sidecar.name))  # noqa: PTH118
@@ -134,16 +161,13 @@ def read_sidecar(sidecar: Sidecar) -> bytes:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise UnusableError("not a regular file")
-            data = stream.read(MAX_FILE_BYTES + 1)
+            return stream.read(MAX_FILE_BYTES + 1)
     except ValueError as error:
         raise UnusableError("its name can't be one of a file") from error
     except OSError as error:
         if is_fatal(error):
             raise
         raise UnusableError(error.strerror or "can't be read") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise UnusableError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-    return data
 
 
 def text_of(data: bytes) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from schemas.clip import SILENCE_LUFS
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import MemoStore
 from transforms.video import probe as probing
+from transforms.video.fetching import local_path
 from transforms.video.measures import write_table
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
@@ -78,7 +79,7 @@ def measure_loudness(video: Video, decoded: Decoded, store: MemoStore) -> str:
     entry = store.entry("loudness", VERSION, made_of)
     if entry.get() is None:
         timeout_s = time_limit_s(video.size_bytes, min(probe.container_duration_s, end_s))
-        blocks = _measure(video.source.path, probe, probe.audio.index, end_s, timeout_s)
+        blocks = _measure(local_path(video.source), probe, probe.audio.index, end_s, timeout_s)
         with entry.building() as folder:
             _write(blocks, folder / LOUDNESS_FILE)
             entry.finish(folder, {})

@@ -28,6 +28,7 @@ from schemas.video import SubtitleStream, Video
 from transforms.memo import Entry, MemoStore
 from transforms.video import probe as probing
 from transforms.video.cues import Cue, CueTable, clean, tidy
+from transforms.video.fetching import local_path
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
@@ -238,7 +239,7 @@ def _ask_child(request: dict[str, Any], video: Video) -> dict[str, Any]:
         timeout_s, descriptors = FILE_TIMEOUT_S, []
         if "stream" in request:
             timeout_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
-            source, descriptor = stack.enter_context(opened(video.source.path))
+            source, descriptor = stack.enter_context(opened(local_path(video.source)))
             allowed = {"protocols": ALLOWED_PROTOCOLS, "demuxers": ALLOWED_DEMUXERS}
             request = {**request, **allowed, "source": source}
             descriptors = [descriptor]

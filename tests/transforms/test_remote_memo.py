@@ -1,0 +1,196 @@
+"""The memo store at a URL, over Beam's filesystems: an entry is there completely or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from object_store import BUCKET, ObjectStore
+
+from transforms import cache
+from transforms.memo import RESULT_FILE, Entry, MemoStore
+from transforms.remote_memo import RemoteMemoStore, open_store
+from transforms.storage import StorageError, check_usable
+
+
+@pytest.fixture
+def store(objects: ObjectStore) -> MemoStore:
+    return open_store(objects.url("work", "memo"))
+
+
+def with_file(store: MemoStore, content: bytes = b"whole") -> Entry:
+    entry = store.entry("s", 1)
+    with entry.building() as folder:
+        (folder / "clip.mp4").write_bytes(content)
+        entry.finish(folder, {"ref": entry.ref("clip.mp4")})
+    return entry
+
+
+def forget_copies() -> None:
+    """As another machine, which has none."""
+    for path in (cache.cache_folder() / "files").glob("*/*/*"):
+        path.unlink()
+
+
+def test_a_folder_is_no_url(tmp_path: Path) -> None:
+    assert type(open_store(str(tmp_path))) is MemoStore
+    assert type(open_store("s3://bucket/memo")) is RemoteMemoStore
+
+
+def test_what_was_put_is_found_again_under_the_key_that_it_has_in_a_folder(
+    store: MemoStore, tmp_path: Path, objects: ObjectStore
+) -> None:
+    result = {"a": [1, 2.5, "é"], "b": None}
+    store.entry("step", "id", {"x": 1}).put(result)
+    travelled = pickle.loads(pickle.dumps(store))
+    assert travelled.entry("step", "id", {"x": 1}).get() == result
+    assert store.entry("step", "id", {"x": 2}).get() is None
+    local = MemoStore(str(tmp_path))
+    local.entry("step", "id", {"x": 1}).put(result)
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(RESULT_FILE)}
+    assert objects.files("work/memo/").keys() == found
+
+
+def test_results_that_are_nothing_differ_from_no_result(store: MemoStore) -> None:
+    store.entry("s", 1).put([])
+    assert store.entry("s", 1).get() == []
+
+
+def test_files_come_with_their_result(store: MemoStore, objects: ObjectStore) -> None:
+    entry = with_file(store)
+    assert entry.get() == {"ref": entry.ref("clip.mp4")}
+    objects.requests.clear()
+    assert store.path(entry.ref("clip.mp4")).read_bytes() == b"whole"
+    assert objects.requests == [], "who made a file has its copy already"
+    forget_copies()
+    assert store.path(entry.ref("clip.mp4")).read_bytes() == b"whole"
+    assert store.path(entry.ref("clip.mp4")).suffix == ".mp4"
+
+
+def test_an_empty_file_is_a_file(store: MemoStore) -> None:
+    entry = with_file(store, b"")
+    assert entry.get() is not None
+    forget_copies()
+    assert store.path(entry.ref("clip.mp4")).read_bytes() == b""
+
+
+def test_the_result_is_put_last(store: MemoStore, objects: ObjectStore) -> None:
+    with_file(store)
+    puts = [path.rpartition("/")[2] for method, path in objects.requests if method == "PUT"]
+    assert puts == ["clip.mp4", RESULT_FILE]
+
+
+def test_an_entry_killed_before_its_result_is_none(store: MemoStore, objects: ObjectStore) -> None:
+    entry = with_file(store)
+    objects.client.delete_object(Bucket=BUCKET, Key=f"work/memo/{entry.ref(RESULT_FILE)}")
+    assert entry.get() is None
+    assert with_file(store, b"anew").get() is not None
+    forget_copies()
+    assert store.path(entry.ref("clip.mp4")).read_bytes() == b"anew"
+
+
+@pytest.mark.parametrize("left", [None, b"", b"half"])
+def test_an_entry_whose_file_is_not_whole_is_none(
+    store: MemoStore, objects: ObjectStore, left: bytes | None
+) -> None:
+    entry = with_file(store)
+    key = f"work/memo/{entry.ref('clip.mp4')}"
+    objects.client.delete_object(Bucket=BUCKET, Key=key)
+    if left is not None:
+        objects.client.put_object(Bucket=BUCKET, Key=key, Body=left)
+    assert entry.get() is None
+    assert with_file(store).get() is not None
+
+
+@pytest.mark.parametrize("left", [b"", b'{"cut', b"\xff", b"[]"])
+def test_a_result_that_is_none_is_made_anew(
+    store: MemoStore, objects: ObjectStore, left: bytes
+) -> None:
+    entry = store.entry("s", 1)
+    key = f"work/memo/{entry.ref(RESULT_FILE)}"
+    objects.client.put_object(Bucket=BUCKET, Key=key, Body=left)
+    assert entry.get() is None
+    entry.put("again")
+    assert entry.get() == "again"
+
+
+def test_an_error_while_building_leaves_nothing(store: MemoStore, objects: ObjectStore) -> None:
+    with pytest.raises(KeyboardInterrupt), store.entry("s", 1).building() as folder:
+        (folder / "clip.mp4").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert objects.files() == {}
+    assert list((cache.cache_folder() / "tmp").iterdir()) == []
+
+
+def test_what_is_forgotten_is_gone_here_and_there(store: MemoStore, objects: ObjectStore) -> None:
+    entry = with_file(store)
+    store.forget(entry.ref("clip.mp4"))
+    assert entry.get() is None
+    assert objects.files() == {}
+    with pytest.raises(FileNotFoundError, match="run it again"):
+        store.path(entry.ref("clip.mp4"))
+
+
+def test_many_builders_at_once(store: MemoStore) -> None:
+    def build(worker: int) -> bytes:
+        entry = with_file(store)
+        assert entry.get() == {"ref": entry.ref("clip.mp4")}, worker
+        return store.path(entry.ref("clip.mp4")).read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(build, range(8))) == {b"whole"}
+    assert list((cache.cache_folder() / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("ref", ["../out", "s/../../out", "/etc/passwd", "s3://other/x", "s//x"])
+def test_no_reference_leads_outside(store: MemoStore, ref: str) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        store.path(ref)
+
+
+def test_a_store_that_cant_be_reached_stops_the_run(store: MemoStore, objects: ObjectStore) -> None:
+    entry = store.entry("s", 1)
+    elsewhere = open_store("s3://no-such-bucket/memo").entry("s", 1)
+    assert elsewhere.get() is None
+    with pytest.raises(StorageError, match=r"s3://no-such-bucket/memo/s/.*can't be written"):
+        elsewhere.put(1)
+    assert entry.get() is None
+
+
+@pytest.mark.parametrize("url", ["webhdfs://x/y", "http://127.0.0.1/x"])
+def test_a_filesystem_that_nobody_knows_is_named(url: str) -> None:
+    with pytest.raises(StorageError, match=r"nothing here reads \w+://; known are gs, hdfs, s3"):
+        check_usable(url)
+
+
+def test_copies_take_no_more_room_than_they_may(
+    store: MemoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cache.SIZE_VARIABLE, "0.000002")
+    paths = []
+    for number in range(4):
+        entry = store.entry("s", number)
+        with entry.building() as folder:
+            (folder / "clip.mp4").write_bytes(bytes(900))
+            entry.finish(folder, 1)
+        paths.append(store.path(entry.ref("clip.mp4")))
+    assert all(path.exists() for path in paths), "all were asked for just now"
+    for age_hours, path in zip((3, 4, 2), paths[:3], strict=True):
+        used = time.time() - age_hours * 3_600
+        os.utime(path, (used, used))
+    cache.make_room(2_000)
+    assert [path.exists() for path in paths] == [False, False, True, True]
+    assert store.path(store.entry("s", 1).ref("clip.mp4")).stat().st_size == 900, "it comes back"
+
+
+def test_only_what_is_old_is_swept(store: MemoStore) -> None:
+    with cache.making() as at_work, cache.making() as left:
+        old = time.time() - 2 * cache.STALE_S
+        os.utime(left, (old, old))
+        store.sweep()
+        assert at_work.exists()
+        assert not left.exists()

@@ -1,0 +1,184 @@
+"""Copies, on this machine, of files that lie elsewhere: whole or not at all, and bounded.
+
+A file is copied beside its place and renamed into it once its size is right. When the copies take
+more room than they may, those that were used the longest ago go; none that was asked for within the
+last hour, since whoever asked may be about to open it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.base import content_hash
+from transforms.outcome import StopRunError
+from transforms.storage import StorageError, fetch
+
+FOLDER_VARIABLE, SIZE_VARIABLE = "PROOFREEL_CACHE", "PROOFREEL_CACHE_GB"
+DEFAULT_GB = 50.0
+KEPT_S = 3_600.0
+"""A copy that was asked for so recently stays, whatever room it takes."""
+STALE_S = 24 * 3_600.0
+"""A half-made copy that is so old was left by a killed process."""
+NUM_LOCKS = 64
+ROOM_PARTS = 20
+"""How often the room that copies take is looked at: each time so great a part of it has come in."""
+
+_locks = [threading.Lock() for _ in range(NUM_LOCKS)]
+
+
+@dataclass
+class _Growth:
+    """How much came in since the room was last looked at; the first copy looks at once."""
+
+    since_bytes: float = float("inf")
+
+
+_growth = _Growth()
+
+
+def cache_folder() -> Path:
+    """Where copies lie: PROOFREEL_CACHE, else `proofreel` in the user's folder of caches."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen:
+        return Path(chosen).absolute()
+    caches = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(caches) if caches else Path.home() / ".cache") / "proofreel"
+    except RuntimeError as error:
+        raise StopRunError(
+            f"there is no home folder for copies of remote files; set {FOLDER_VARIABLE}"
+        ) from error
+
+
+def limit_bytes() -> float:
+    """How much room copies may take. Raises StopRunError for what is no number."""
+    text = os.environ.get(SIZE_VARIABLE, str(DEFAULT_GB))
+    try:
+        return float(text) * 1e9
+    except ValueError as error:
+        raise StopRunError(f"{SIZE_VARIABLE}={text!r} is no number of gigabytes") from error
+
+
+def brought(url: str, *made_of: object, size_bytes: int | None = None) -> Path | None:
+    """The copy of a file, made now if there is none yet; None if there is no such file.
+
+    `made_of`: what tells contents of one URL apart. Raises StorageError, also where the file has
+    another size than `size_bytes`, and OSError.
+    """
+    place = _place(url, *made_of)
+    with _locks[int(place.parent.name[:4], 16) % NUM_LOCKS]:
+        found = _found(place, size_bytes)
+        if found is not None:
+            return found
+        with making() as folder:
+            copy = folder / "copy"
+            if not fetch(url, copy):
+                return None
+            size = copy.stat().st_size
+            if size_bytes is not None and size != size_bytes:
+                raise StorageError(f"{url}: has {size} bytes, not {size_bytes}; was it changed?")
+            _move(copy, place)
+    _grown(size)
+    return place
+
+
+def adopt(path: Path, url: str, *made_of: object) -> None:
+    """Take a file that was made here, and put to `url`, as its copy. It must lie in `making()`."""
+    size = path.stat().st_size
+    _move(path, _place(url, *made_of))
+    _grown(size)
+
+
+def drop(url: str, *made_of: object) -> None:
+    """Remove the copy of a file."""
+    shutil.rmtree(_place(url, *made_of).parent, ignore_errors=True)
+
+
+@contextmanager
+def making() -> Iterator[Path]:
+    """A folder for files in the making, on the same disk as the copies."""
+    folder = cache_folder() / "tmp" / uuid.uuid4().hex
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_cache() -> None:
+    """Remove what processes that were killed left half-made; others may be at work."""
+    with contextlib.suppress(OSError):
+        for folder in (cache_folder() / "tmp").iterdir():
+            if _age_s(folder) > STALE_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_room(limit: float) -> None:
+    """Remove copies, those used the longest ago first, until the rest takes no more than `limit`.
+
+    bytes; but none that was asked for within the last hour.
+    """
+    copies = []
+    for path in (cache_folder() / "files").glob("*/*/*"):
+        with contextlib.suppress(FileNotFoundError):
+            facts = path.stat()
+            copies.append((facts.st_mtime, facts.st_size, path))
+    taken = sum(size for _, size, _ in copies)
+    for _, size, path in sorted(copies):
+        if taken <= limit or _age_s(path) < KEPT_S:
+            return
+        shutil.rmtree(path.parent, ignore_errors=True)
+        taken -= size
+
+
+def _place(url: str, *made_of: object) -> Path:
+    key = content_hash(url, *made_of)
+    # With its name, since endings tell formats; a URL's last part can't lead elsewhere.
+    name = url.rpartition("/")[2][-100:]
+    return cache_folder() / "files" / key[:2] / key / (name if name.strip(".") else "file")
+
+
+def _found(place: Path, size_bytes: int | None) -> Path | None:
+    try:
+        if size_bytes is not None and place.stat().st_size != size_bytes:
+            return None
+        # The time of its last use: file systems are seldom mounted so that they keep it themselves.
+        os.utime(place)
+    except FileNotFoundError:
+        return None
+    return place
+
+
+def _move(path: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.replace(place)
+    except FileNotFoundError:
+        # Somebody who made room took the empty folder away.
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.replace(place)
+    os.utime(place)
+
+
+def _grown(size: int) -> None:
+    limit = limit_bytes()
+    _growth.since_bytes += size
+    if _growth.since_bytes > limit / ROOM_PARTS:
+        _growth.since_bytes = 0.0
+        make_room(limit)
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
