@@ -30,6 +30,7 @@ from transforms.annotate.constructed import MAX_FRAMES, ConstructedFamily, Const
 from transforms.annotate.leaks import gives_away
 from transforms.annotate.tasks import MAX_QUESTION_WORDS
 from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 
 ALL = tuple(ConstructedFamily)
 
@@ -211,7 +212,7 @@ def test_a_full_disk_stops_the_run(
         "print(ClipReport(0, failed='full', errno=errno.ENOSPC).to_json(), flush=True)\n"
     )
     monkeypatch.setattr(transforms.video.alter, "CHILD", (sys.executable, "-I", str(script)))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StopRunError, match="its disk is full"):
         constructor(store, "shapes", seed=500)(carphone)
 
 

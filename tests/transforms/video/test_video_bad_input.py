@@ -30,6 +30,7 @@ from schemas.clip import Media
 from schemas.rejection import Reason, Rejected
 from schemas.source import Source, location
 from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 from transforms.video.analyse import InputSettings, analyse
 from transforms.video.cut import CutSettings, cut
 from transforms.video.decode import DecodePass
@@ -288,7 +289,7 @@ def test_a_full_disk_is_no_fault_of_the_video(plain: Work, use_cutter: UseFfmpeg
         "def full(*_): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
         "child.ClipWriter.finish = full"
     )
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StopRunError, match="its disk is full"):
         cut(plain.video, plain.decoded, plain.clips, plain.store, CutSettings(crf=31))
 
 
