@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     PipelineOptions,
@@ -31,6 +32,8 @@ def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
     is named, with the options given.
     """
     options = PipelineOptions(list(arguments))
+    # Inputs are looked up before there is a pipeline, which would do this.
+    FileSystems.set_options(options)
     name = options.view_as(StandardOptions).runner or ""
     heeds_hints = name.lower() in dataflow.NAMES
     if options.view_as(dataflow.DataflowGpuOptions).gpu and not heeds_hints:

@@ -130,11 +130,10 @@ def make_room(limit: float) -> None:
     copies = []
     for path in (cache_folder() / "files").glob("*/*/*"):
         with contextlib.suppress(FileNotFoundError):
-            facts = path.stat()
-            copies.append((facts.st_mtime, facts.st_size, path))
+            copies.append((path.parent.stat().st_mtime, path.stat().st_size, path))
     taken = sum(size for _, size, _ in copies)
     for _, size, path in sorted(copies):
-        if taken <= limit or _age_s(path) < KEPT_S:
+        if taken <= limit or _age_s(path.parent) < KEPT_S:
             return
         shutil.rmtree(path.parent, ignore_errors=True)
         taken -= size
@@ -149,10 +148,12 @@ def _place(url: str, *made_of: object) -> Path:
 
 def _found(place: Path, size_bytes: int | None) -> Path | None:
     try:
-        if size_bytes is not None and place.stat().st_size != size_bytes:
+        size = place.stat().st_size
+        if size_bytes is not None and size != size_bytes:
             return None
         # The time of its last use: file systems are seldom mounted so that they keep it themselves.
-        os.utime(place)
+        # The folder's, since whoever reads the file at the moment watches that it does not change.
+        os.utime(place.parent)
     except FileNotFoundError:
         return None
     return place
@@ -166,7 +167,7 @@ def _move(path: Path, place: Path) -> None:
         # Somebody who made room took the empty folder away.
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.replace(place)
-    os.utime(place)
+    os.utime(place.parent)
 
 
 def _grown(size: int) -> None:

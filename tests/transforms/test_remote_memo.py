@@ -181,7 +181,7 @@ def test_copies_take_no_more_room_than_they_may(
     assert all(path.exists() for path in paths), "all were asked for just now"
     for age_hours, path in zip((3, 4, 2), paths[:3], strict=True):
         used = time.time() - age_hours * 3_600
-        os.utime(path, (used, used))
+        os.utime(path.parent, (used, used))
     cache.make_room(2_000)
     assert [path.exists() for path in paths] == [False, False, True, True]
     assert store.path(store.entry("s", 1).ref("clip.mp4")).stat().st_size == 900, "it comes back"
