@@ -35,7 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         beam_arguments = []
     options = parser.parse_args(given)
+    if given[0] != "run" and (url := _url_among(options)):
+        said = f"{url}: only `proofreel run` works on a URL; copy the folder to this machine first"
+        return _say(said, EXIT_ASKED_WRONGLY)
     return int(options.command(options, beam_arguments))
+
+
+def _url_among(options: argparse.Namespace) -> str:
+    """The first folder that is given as a URL, or ""."""
+    given = [getattr(options, name, None) for name in ("folder", "out")]
+    given += getattr(options, "folders", None) or []
+    return next((one for one in given if one and "://" in one), "")
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
@@ -78,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         help="a video, a folder, a glob, or a manifest (.jsonl, .csv, .parquet, Video-R1's .json)",
     )
-    run.add_argument("--out", required=True, metavar="DIR", help="output folder")
+    run.add_argument("--out", required=True, metavar="DIR", help="output folder, or a URL")
     _add_settings(run)
     run.add_argument(
         "--store",

@@ -17,6 +17,7 @@ from pipelines.display import JsonLines
 from pipelines.dry_run import dry_run
 from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK
 from pipelines.profiles import launched_by
+from pipelines.remote_output import RemoteOutput
 from pipelines.run import BusyError, progress_of, run
 from pipelines.summary import print_summary, why_empty
 from pipelines.times import slowest, times_as_json
@@ -25,11 +26,12 @@ from runners.dataflow import JobBuiltError
 from runners.errors import BadOptionsError
 from runners.failure import in_words
 from runners.job_server import NoEngineError
-from runners.launch import prepare
+from runners.launch import check_output, prepare
 from runners.process_workers import WorkerDiedError
 from transforms.features.embed import WeightsError
 from transforms.outcome import StopRunError, words_of_stop
 from transforms.publish.manifest import Manifest
+from transforms.storage import is_remote
 from transforms.video.inputs import BadInputError
 
 
@@ -63,18 +65,26 @@ def _run(
     if options.dry_run:
         _dry_run(options, beam_arguments, config)
         return
+    remote = RemoteOutput(options.out) if is_remote(options.out) else None
+    out = remote.folder if remote else Path(options.out)
+    if remote:
+        check_output(*prepare(beam_arguments), options.out)
+        remote.check()
     manifest, told = run(
         options.inputs,
-        Path(options.out),
+        out,
         config,
         prepare,
         beam_arguments,
         limit=options.limit,
-        store=options.store,
+        store=options.store or (remote.store if remote else None),
         console=Console(stderr=True),
         machine=machine,
     )
-    _say_what_came(Path(options.out), manifest, told)
+    _say_what_came(out, manifest, told)
+    if remote:
+        number = remote.publish()
+        print(f"put to {remote.dataset}: {number} files, the others were there", flush=True)
     if machine:
         samples = sum(shard.samples for shard in manifest.shards)
         machine.say("done", samples=samples, legs=times_as_json(told.times))
@@ -82,14 +92,15 @@ def _run(
 
 def _dry_run(options: argparse.Namespace, beam_arguments: Sequence[str], config: Config) -> None:
     prepare(beam_arguments)
+    remote = RemoteOutput(options.out) if is_remote(options.out) else None
     dry_run(
         options.inputs,
-        Path(options.out),
+        remote.folder if remote else Path(options.out),
         config,
         limit=options.limit,
         requests=options.calibrate,
         console=Console(),
-        store=options.store,
+        store=options.store or (remote.store if remote else None),
     )
 
 

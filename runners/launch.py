@@ -74,6 +74,15 @@ def check_places(runner: Any, options: PipelineOptions, places: Sequence[str]) -
             )
 
 
+def check_output(runner: Any, options: PipelineOptions, out: str) -> None:
+    """Raise BadOptionsError if workers are elsewhere and the output is a URL."""
+    if not works_on_this_machine(runner, options) and not options.view_as(TestOptions).dry_run:
+        raise BadOptionsError(
+            f"--out {out}: workers on other machines write their shards into the output folder, so "
+            "it has to be one that all of them see: a mount at the same place on each"
+        )
+
+
 def works_here(runner: Any, options: PipelineOptions) -> bool:
     """Whether the work is done in this process, so that it finds what is loaded here."""
     if not isinstance(runner, FnApiRunner):

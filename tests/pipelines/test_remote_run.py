@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -54,3 +55,54 @@ def test_a_store_that_is_lost_ends_the_run_in_words(
     [line] = [one for one in capsys.readouterr().err.splitlines() if one.startswith("proofreel:")]
     assert "no-such-bucket" in line
     assert not (tmp_path / "out" / "dataset").exists()
+
+
+def test_an_output_on_s3_is_whole_or_not_there(
+    objects: ObjectStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The manifest goes first and comes last; what did not change stays; strays go."""
+    local = tmp_path / "local"
+    assert run_here(bikes(), "--out", local, *FAST) == 0
+    remote = (bikes(), "--out", objects.url("out"), objects.option, *FAST)
+    objects.client.put_object(Bucket="films", Key="out/dataset/sft/train-000009.tar", Body=b"old")
+    assert run_here(*remote) == 0
+    there = objects.files("out/dataset/")
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in there.items()} == (
+        sha256_of_files(local / "dataset")
+    )
+    assert any(name.endswith("result.json") for name in objects.files("out/work/memo/"))
+    objects.requests.clear()
+    capsys.readouterr()
+    other = ("--set", "publish.shard_bytes=200000")
+    assert run_here(*remote, *other) == 0
+    changed = [
+        (method, path.removeprefix("/films/out/dataset/"))
+        for method, path in objects.requests
+        if method in ("PUT", "POST") and path.startswith("/films/out/")
+    ]
+    assert changed[-1] == ("POST", "manifest.json")
+    assert not any(name.startswith("rewards.py") for _, name in changed)
+    assert run_here(bikes(), "--out", local, *FAST, *other) == 0
+    assert objects.files("out/dataset/").keys() == sha256_of_files(local / "dataset").keys()
+
+
+def test_what_can_not_be_reached_is_said_before_any_work(
+    objects: ObjectStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = objects.url("out").replace("films", "no-such-bucket")
+    assert run_here(bikes(), "--out", place, objects.option, *FAST) == 1
+    assert "no-such-bucket" in capsys.readouterr().err
+    assert run_here(bikes(), "--out", "ftp://somewhere/out", *FAST) == 1
+    assert "nothing here reads ftp://" in capsys.readouterr().err
+    flink = ("--runner", "flink", "--flink_master", "http://127.0.0.1:1")
+    assert run_here(bikes(), "--out", objects.url("out"), objects.option, *flink) == 2
+    assert "a mount at the same place" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "inspect", "verify", "merge"])
+def test_other_commands_want_a_folder(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipelines.cli import main
+
+    more = {"inspect": ["v1"], "merge": ["--out", "x"]}.get(command, [])
+    assert main([command, "s3://films/out", *more]) == 2
+    assert "copy the folder to this machine first" in capsys.readouterr().err
