@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,11 @@ SCHEMA_VERSION = "1"
 
 ID_HEX_CHARS = 20
 """80 bits: at 100 million clips a collision has a chance of about 4 in a billion."""
+
+# One for all: to set one up takes as long as to write a small record.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 class Record(BaseModel):
@@ -29,6 +35,14 @@ class Record(BaseModel):
         # sixth of what pickled objects take, and no longer to make.
         return _unpacked, (type(self), zlib.compress(self.to_json().encode(), 1))
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values; what was worked out from the old ones (`cached_property`) is
+        worked out anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Parse what `to_json` wrote; raises `pydantic.ValidationError` on anything else."""
@@ -44,9 +58,7 @@ def canonical_json(value: Any) -> str:
 
     Raises ValueError on NaN or infinity, TypeError on what JSON can't hold.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def content_hash(*parts: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from schemas.base import Record, content_id
 
@@ -116,6 +117,8 @@ class Media(Record):
         return self.fps_den / self.fps_num / 2
 
 
+@lru_cache(maxsize=1024)
 def clip_id(video_id: str, start_s: float, end_s: float) -> str:
     """Id of a clip, from its video and its span (microseconds)."""
+    # On its way each clip is asked for it a hundred times.
     return content_id("c", video_id, round(start_s * 1_000_000), round(end_s * 1_000_000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from schemas.base import Record, content_id
 
@@ -90,9 +91,15 @@ class Task(Record):
 
     @property
     def id(self) -> str:
-        return content_id("t", self.clip_id, self.kind, self.question, list(self.options))
+        return task_id(self.clip_id, self.kind, self.question, self.options)
 
     @property
     def is_measured(self) -> bool:
         """Whether the answer can be measured in the clip."""
         return self.origin is Origin.PROPOSED and self.spec_json != "{}"
+
+
+@lru_cache(maxsize=1024)
+def task_id(clip_id: str, kind: TaskKind, question: str, options: tuple[str, ...]) -> str:
+    """Id of a task, from its clip and what is asked."""
+    return content_id("t", clip_id, kind, question, list(options))

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,21 @@ def test_a_task_is_named_by_what_is_asked_not_by_its_answer() -> None:
         )
     ]  # fmt: skip
     assert len({task.id, *(one.id for one in others)}) == 7
+
+
+def test_a_copy_with_other_values_forgets_what_followed_from_the_old_ones() -> None:
+    class Named(Record):
+        text: str
+
+        @cached_property
+        def id(self) -> str:
+            return content_id("n", self.text)
+
+    one = Named(text="one")
+    named = one.id
+    other = one.model_copy(update={"text": "two"})
+    assert other.id == Named(text="two").id != named == one.id
+    assert one.to_json() == '{"text":"one"}'
 
 
 def test_ids_of_different_kinds_never_meet() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -240,7 +241,7 @@ class Request(Record):
             return Purpose.SOLVE
         return Purpose.PROPOSE if self.wanted > 0 else Purpose.DESCRIBE
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Derived from all that the request says, so that a stored reply is found again."""
         scene = self.scene
