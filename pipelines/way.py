@@ -22,6 +22,7 @@ from transforms.annotate.describe import Faults, faults_together
 from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.teacher import TeacherSettings
 from transforms.at_work import AtWork
+from transforms.bundle_sums import CountInBundle, SumInBundle
 from transforms.failure_limit import FailureLimit
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
@@ -108,9 +109,9 @@ class Way(beam.PTransform):
         label = name or str(stage).capitalize()
         done = elements | label >> AskTeacher(stage, asker, subjects, teacher, self._care(stage))
         if tallied:
-            self._tallies.append(done[TALLY])
+            self._tally(label, done)
         self._rejections.append(done[REJECTED])
-        self._usage.append(done[USAGE])
+        self._usage.append(done[USAGE] | f"{label}Usage" >> beam.ParDo(SumInBundle()))
         return done[OUT]
 
     def _leg(
@@ -128,7 +129,7 @@ class Way(beam.PTransform):
         done = elements | label >> Leg(
             stage, work, subjects, self._plan.progress, self._care(stage), needs=needs
         )
-        self._tallies.append(done[TALLY])
+        self._tally(label, done)
         self._rejections.append(done[REJECTED])
         return done[OUT]
 
@@ -149,7 +150,10 @@ class Way(beam.PTransform):
 
     def _count_out(self, stage: Stage, elements: Any) -> None:
         label = f"Out{str(stage).capitalize()}{len(self._outs)}"
-        self._outs.append(elements | label >> beam.Map(one_of, str(stage)))
+        self._outs.append(elements | label >> beam.ParDo(CountInBundle(str(stage))))
+
+    def _tally(self, label: str, done: Any) -> None:
+        self._tallies.append(done[TALLY] | f"{label}Tally" >> beam.ParDo(SumInBundle()))
 
     def _publish(self, root: Any, cases: Any) -> beam.PCollection:
         plan = self._plan

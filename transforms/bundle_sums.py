@@ -1,0 +1,50 @@
+"""Sums made where the elements are: one number leaves a worker for a whole bundle, not one for each
+element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+
+class SumInBundle(beam.DoFn):
+    """Pairs (key, value) -> one pair per key and bundle, with the sum of its values.
+
+    What comes out is summed up again elsewhere: a bundle is whatever the runner makes of it. Where
+    collections are flattened, the local runner writes each of their elements down and reads it
+    again; of counts these were several for each clip and stage.
+    """
+
+    def start_bundle(self) -> None:
+        self._sums: dict[Any, Any] = {}
+
+    def process(self, pair: tuple[Any, Any]) -> None:
+        key, value = pair
+        self._sums[key] = self._sums[key] + value if key in self._sums else value
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for pair in self._sums.items():
+            # The end of the window, as a combination of all of it would have.
+            yield WindowedValue(pair, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+
+class CountInBundle(beam.DoFn):
+    """Elements -> one pair (key, how many) per bundle."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def start_bundle(self) -> None:
+        self._count = 0
+
+    def process(self, element: Any) -> None:
+        self._count += 1
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._count:
+            pair = self._key, self._count
+            yield WindowedValue(pair, GlobalWindow().max_timestamp(), [GlobalWindow()])
