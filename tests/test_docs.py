@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,25 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_table_of_a_million_hours_is_what_its_constants_give() -> None:
+    sys.path.insert(0, str(ROOT / "bench"))
+    try:
+        import million
+    finally:
+        sys.path.pop(0)
+    page = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    assert million.table() in page, "run: python bench/scale.py million"
+    costs = million.Costs()
+    # By hand: an hour in six-minute videos has 360 clips; 18 replies and 3 entries for each.
+    hour = million.needs(1.0, costs)
+    assert hour.clips == 360
+    assert hour.memo_entries == 10 * 2 + 360 * (3 + 18)
+    # All grows with the hours, but the pairs of blocks with their square.
+    many, more = million.needs(1e6, costs), million.needs(2e6, costs)
+    assert more.media_core_h == pytest.approx(2 * many.media_core_h)
+    assert more.near_duplicates_core_h == pytest.approx(4 * many.near_duplicates_core_h, rel=0.01)
 
 
 def test_every_threshold_has_its_reason() -> None:

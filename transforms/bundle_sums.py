@@ -29,7 +29,7 @@ class SumInBundle(beam.DoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for pair in self._sums.items():
             # The end of the window, as a combination of all of it would have.
-            yield WindowedValue(pair, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield WindowedValue(pair, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
 
 class CountInBundle(beam.DoFn):
@@ -47,4 +47,4 @@ class CountInBundle(beam.DoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._count:
             pair = self._key, self._count
-            yield WindowedValue(pair, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield WindowedValue(pair, GlobalWindow().max_timestamp(), (GlobalWindow(),))
