@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.told import Told
 from schemas.rejection import Stage
 from schemas.usage import Usage
-from transforms.progress import NO_REPLIES, ProgressLog, Replied
+from transforms.progress import NO_REPLIES, ProgressLog, Replied, Step
 
 POLL_S = 0.5
 
@@ -88,6 +88,8 @@ class Counts:
     """Whether the teacher is asked about constructed tasks, too."""
     constructed: int = 0
     """Constructed tasks wanted per clip."""
+    refused: int = 0
+    """Inputs that were refused before the workers began, who tell of the others only."""
     stages: dict[Stage, StageCount] = field(default_factory=dict)
     teacher: TeacherCount = field(default_factory=TeacherCount)
 
@@ -99,7 +101,7 @@ class Counts:
 
     def take(self, told: Told, now_s: float) -> None:
         """Come up to what Beam's metrics tell; what they have not told yet stays."""
-        for step in told.steps:
+        for step in self._with_refused(told.steps):
             had = self.stages.get(step.stage, StageCount())
             more = max(step.entered - had.entered, 0), max(step.rejected - had.rejected, 0)
             if any(more):
@@ -115,6 +117,22 @@ class Counts:
         )
         if any(more_replies):
             teacher.add(more_replies, now_s)
+
+    def settle(self, told: Told, now_s: float) -> None:
+        """Be what the metrics of a finished run tell: a progress log can have counted twice."""
+        self.take(told, now_s)
+        for step in self._with_refused(told.steps):
+            count = self.stages.get(step.stage, StageCount())
+            count.entered, count.rejected = step.entered, step.rejected
+        if any(told.replied):
+            teacher, replied = self.teacher, told.replied
+            teacher.asked, teacher.reused = replied.asked, replied.reused
+            teacher.usage, teacher.cost = usage_of(replied), replied.cost
+
+    def _with_refused(self, steps: Iterable[Step]) -> Iterator[Step]:
+        for step in steps:
+            more = self.refused if step.stage is Stage.INGEST else 0
+            yield Step(step.stage, step.entered + more, step.rejected + more)
 
     def is_final(self, stage: Stage) -> bool:
         """Whether the total of a stage grows no more: all that leads to it is done."""

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pipelines.counts import POLL_S, Counts, StageCount, TeacherCount
-from pipelines.told import Told, told_by
+from pipelines.told import Told, told_if_any
 from schemas.rejection import UNITS, Stage
 from transforms.progress import ProgressLog, Replied, Step
 
@@ -62,6 +62,7 @@ class ProgressDisplay:
         self._result: Any = None
         self._by_metrics = False
         self._asked_s = 0.0
+        self._told: Told | None = None
 
     def __enter__(self) -> ProgressDisplay:
         self._thread.start()
@@ -80,6 +81,10 @@ class ProgressDisplay:
         """Ask this Beam result for metrics, too, from now on."""
         self._result = result
 
+    def settle(self, told: Told) -> None:
+        """All is done, and this is what was told in the end: it holds, whatever was shown."""
+        self._told = told
+
     def _follow(self) -> None:
         while not self._stop.wait(POLL_S):
             self._read()
@@ -87,14 +92,17 @@ class ProgressDisplay:
                 view.show(self._counts)
         self._asked_s = 0.0
         self._read()
+        if self._told is not None:
+            self._counts.settle(self._told, time.monotonic())
         for view in self._views:
             view.close(self._counts)
 
     def _read(self) -> None:
         now_s = time.monotonic()
-        if self._result is not None and now_s - self._asked_s >= METRICS_EVERY_S:
+        ask = self._result is not None and self._told is None
+        if ask and now_s - self._asked_s >= METRICS_EVERY_S:
             self._asked_s = now_s
-            told = _asked(self._result)
+            told = told_if_any(self._result)
             # From here on the file tells nothing new, and after a restart too much.
             self._by_metrics = self._by_metrics or bool(told.steps)
             self._counts.take(told, now_s)
@@ -106,13 +114,6 @@ class ProgressDisplay:
                 self._counts.add(*step, now_s)
             elif isinstance(step, Replied):
                 self._counts.teacher.add(step, now_s)
-
-
-def _asked(result: Any) -> Told:
-    try:
-        return told_by(result)
-    except Exception:  # noqa: BLE001 - an engine that does not tell stops no run
-        return Told()
 
 
 class LiveTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_gpu, check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
 from pipelines.store import remember_store, store_of
-from pipelines.told import Told, told_by
+from pipelines.told import Told, told_if_any
 from pipelines.way import PIECES, Plan, at_work_of
 from proofreel import __version__
 from runners.launch import check_places, hints, works_here, works_on_this_machine
@@ -265,15 +266,16 @@ def _run_pipeline(
     options: Any,
     views: Sequence[View],
 ) -> Told:
-    if refused:
-        plan.progress.add(Stage.INGEST, entered=len(refused), rejected=len(refused))
     config = plan.config
     counts = Counts(
         len(sources) + len(refused),
         config.teacher.samples,
         asks_constructed=config.teacher.kind is not TeacherKind.MEASURE,
         constructed=config.constructed.wanted,
+        refused=len(refused),
     )
+    if refused:
+        counts.add(Stage.INGEST, len(refused), len(refused), time.monotonic())
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = pipeline | "Curate" >> Curate(plan, sources, refused)
     with ProgressDisplay(plan.progress, counts, *views) as display:
@@ -285,9 +287,12 @@ def _run_pipeline(
             # An engine would go on without us.
             result.cancel()
             raise
+        told = told_if_any(result)
+        if state == PipelineState.DONE:
+            display.settle(told)
     if state != PipelineState.DONE:
         raise StopRunError(f"the engine ended the job as {state}; run the same command again")
-    return told_by(result)
+    return told
 
 
 @contextmanager

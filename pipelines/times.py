@@ -17,7 +17,7 @@ SHOWN_SHARE = 0.005
 def time_table(times: Sequence[LegTime]) -> Table:
     """Legs, the busiest first: how long workers were at their elements, all in all and at one."""
     table = Table("leg", title="where the time went")
-    for title in ("elements", "busy", "share", "mean", "p50", "p95", "longest"):
+    for title in ("elements", "busy", "share", "mean", "p50", "p95", "longest", "found in store"):
         table.add_column(title, justify="right")
     total_s = sum(time.busy_s for time in times)
     shown = [time for time in times if time.busy_s >= SHOWN_SHARE * total_s]
@@ -29,11 +29,18 @@ def time_table(times: Sequence[LegTime]) -> Table:
             f"{time.busy_s / total_s:.0%}" if total_s else "",
             *(seconds(one) for one in (time.mean_s, time.percentile_s(50), time.percentile_s(95))),
             seconds(time.longest_s),
+            _found(time),
         )
     if rest := times[len(shown) :]:
         busy_s = sum(time.busy_s for time in rest)
         table.add_row("the rest", "", seconds(busy_s), "<1%")
     return table
+
+
+def _found(time: LegTime) -> str:
+    """Of what a leg looked for in the memo store; nothing for one that never looks."""
+    looked = time.reused + time.worked
+    return f"{time.reused} of {looked}" if looked else ""
 
 
 def seconds(time_s: float) -> str:
@@ -57,11 +64,13 @@ def times_as_json(times: Sequence[LegTime]) -> dict[str, Any]:
     return {
         time.leg: {
             "elements": time.elements,
-            "busy_s": round(time.busy_s, 3),
+            "busy_s": round(time.busy_s, 4),
             "mean_s": round(time.mean_s, 4),
             "p50_s": round(time.percentile_s(50), 4),
             "p95_s": round(time.percentile_s(95), 4),
-            "longest_s": round(time.longest_s, 3),
+            "longest_s": round(time.longest_s, 4),
+            "reused": time.reused,
+            "worked": time.worked,
         }
         for time in times
     }

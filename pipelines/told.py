@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from typing import Any
 from apache_beam.metrics.metric import MetricsFilter
 
 from schemas.rejection import Stage
-from transforms.leg_metrics import BELOW, BUSY_MS, ENTERED, NAMESPACE, REJECTED
+from transforms.leg_metrics import BELOW, BUSY_US, ENTERED, NAMESPACE, REJECTED, REUSED, WORKED
 from transforms.progress import NO_REPLIES, REPLIES, Replied, Step
 
+LOG = logging.getLogger(__name__)
+
 _BELOW = re.compile(BELOW.format(r"([0-9]+)"))
-MS = 1e-3
+MS, US = 1e-3, 1e-6
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class LegTime:
     longest_s: float
     below_ms: Mapping[int, int] = field(default_factory=dict)
     """How many elements took less than so many milliseconds and at least half of it."""
+    reused: int = 0
+    worked: int = 0
+    """Of what the leg looks up in the memo store: what was there, and what was not."""
 
     @property
     def mean_s(self) -> float:
@@ -61,6 +67,15 @@ class Told:
     """The busiest leg first."""
 
 
+def told_if_any(result: Any) -> Told:
+    """As `told_by`; nothing where the engine does not tell, which must not cost the run."""
+    try:
+        return told_by(result)
+    except Exception:
+        LOG.debug("the engine tells no metrics", exc_info=True)
+        return Told()
+
+
 def told_by(result: Any) -> Told:
     """What the workers of a run have told, given its Beam result, running or done."""
     if getattr(result, "_metrics", None) is not None:
@@ -77,7 +92,7 @@ def told_by(result: Any) -> Told:
     for metric in found["distributions"]:
         leg, name = _name(metric)
         value = metric.committed or metric.attempted
-        if name == BUSY_MS and value is not None and value.count:
+        if name == BUSY_US and value is not None and value.count:
             busy.setdefault(leg, []).append(value)
     times = [_leg_time(leg, parts, counts) for leg, parts in busy.items()]
     return Told(
@@ -111,7 +126,9 @@ def _leg_time(leg: str, parts: list[Any], counts: Mapping[tuple[str, str], int])
     return LegTime(
         leg=leg,
         elements=sum(part.count for part in parts),
-        busy_s=sum(part.sum for part in parts) * MS,
-        longest_s=max(part.max for part in parts) * MS,
+        busy_s=sum(part.sum for part in parts) * US,
+        longest_s=max(part.max for part in parts) * US,
         below_ms=below,
+        reused=counts.get((leg, REUSED), 0),
+        worked=counts.get((leg, WORKED), 0),
     )

@@ -1,8 +1,10 @@
 """What legs count while they work, as Beam metrics: the same names on every runner.
 
-In the namespace `proofreel`: counters `LEG/entered` and `LEG/rejected` in the unit of the stage,
-a distribution `LEG/busy_ms` of how long a worker was at one element, and one counter per power of
-two of it, `LEG/busy_below_128_ms`: counters add up over workers and machines, percentiles don't.
+In the namespace `proofreel`: counters `LEG/entered` and `LEG/rejected` in the unit of the stage;
+`LEG/reused` and `LEG/worked`, elements whose work was found in the memo store and others that look
+there; a distribution `LEG/busy_us` of how long a worker was at one element, and one counter per
+power of two of it, `LEG/busy_below_128_ms`: counters add up over workers and machines, percentiles
+don't.
 Counters `replies/...` say what models gave. All of it is for people and dashboards; nothing of it
 reaches the dataset.
 """
@@ -19,7 +21,10 @@ from typing import Any
 from apache_beam.metrics.metric import Metrics
 
 NAMESPACE = "proofreel"
-ENTERED, REJECTED, BUSY_MS = "entered", "rejected", "busy_ms"
+ENTERED, REJECTED = "entered", "rejected"
+REUSED, WORKED = "reused", "worked"
+BUSY_US = "busy_us"
+"""In microseconds: many elements take less than a millisecond, and Beam sums up whole numbers."""
 BELOW = "busy_below_{}_ms"
 MAX_BUCKET_MS = 2**24
 """4 h 40 min; what takes longer counts here, too."""
@@ -33,7 +38,7 @@ def counter(leg: str, name: str) -> Any:
 
 @functools.cache
 def _busy(leg: str) -> Any:
-    return Metrics.distribution(NAMESPACE, f"{leg}/{BUSY_MS}")
+    return Metrics.distribution(NAMESPACE, f"{leg}/{BUSY_US}")
 
 
 def bucket_ms(milliseconds: int) -> int:
@@ -43,10 +48,17 @@ def bucket_ms(milliseconds: int) -> int:
 
 def note_busy(leg: str, busy_s: float, elements: int = 1) -> None:
     """Count how long a worker was at some elements; each gets an equal share."""
-    milliseconds = math.floor(1000 * busy_s / max(elements, 1))
+    microseconds = math.floor(1e6 * busy_s / max(elements, 1))
     for _ in range(elements):
-        _busy(leg).update(milliseconds)
-    counter(leg, BELOW.format(bucket_ms(milliseconds))).inc(elements)
+        _busy(leg).update(microseconds)
+    counter(leg, BELOW.format(bucket_ms(microseconds // 1000))).inc(elements)
+
+
+def note_reuse(leg: str, *, reused: int, worked: int) -> None:
+    """Count elements whose work was found in the memo store, and others that looked there."""
+    for name, count in ((REUSED, reused), (WORKED, worked)):
+        if count:
+            counter(leg, name).inc(count)
 
 
 @contextmanager

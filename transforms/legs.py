@@ -20,6 +20,8 @@ import apache_beam as beam
 from schemas.rejection import Reason, Rejected, Stage
 from transforms.at_work import NOT_NOTED, AtWork
 from transforms.failure_limit import NO_LIMIT, FailureLimit
+from transforms.leg_metrics import note_reuse
+from transforms.lookups import watching
 from transforms.naming import named
 from transforms.needs import NO_HINTS, NO_NEEDS, Hints, Needs
 from transforms.outcome import Outcome, Subject, Work, is_fatal, rejections
@@ -117,11 +119,13 @@ class _LegFn(beam.DoFn):
     def _worked(self, element: Any) -> Outcome[Any]:
         subjects = self._subjects(element)
         began_s = time.monotonic()
-        try:
-            with named(self._stage, subjects), self._care.at_work.on(self._stage, subjects):
-                return tried(lambda: self._work(element), self._care.retry, _say)
-        finally:
-            self._progress.add_busy(self._leg, time.monotonic() - began_s, subjects)
+        with watching() as lookups:
+            try:
+                with named(self._stage, subjects), self._care.at_work.on(self._stage, subjects):
+                    return tried(lambda: self._work(element), self._care.retry, _say)
+            finally:
+                self._progress.add_busy(self._leg, time.monotonic() - began_s, subjects)
+                note_reuse(self._leg, reused=lookups.reused, worked=lookups.worked)
 
     def _all_rejected(self, element: Any, reason: Reason, detail: str) -> Outcome[Any]:
         subjects = self._subjects(element)

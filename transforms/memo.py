@@ -19,6 +19,7 @@ from typing import Any
 
 from schemas.base import canonical_json, content_hash
 from transforms.half_built import half_built, sweep
+from transforms.lookups import note_lookup, note_made
 from transforms.trouble import minding
 
 RESULT_FILE = "result.json"
@@ -94,6 +95,11 @@ class Entry:
 
     def get(self) -> Any | None:
         """The stored result, or None."""
+        result = self._read()
+        note_lookup(self.step, found=result is not None)
+        return result
+
+    def _read(self) -> Any | None:
         place = Path(self.root, self._ref)
         with minding(Path(self.root), STORE):
             try:
@@ -121,6 +127,7 @@ class Entry:
         The first to finish wins: the others get its result, which is not theirs where a teacher or
         another machine was asked twice.
         """
+        note_made(self.step)
         files = {path.name: path.stat().st_size for path in folder.iterdir()}
         files.pop(RESULT_FILE, None)
         text = canonical_json({"result": result, "files": files})
@@ -130,7 +137,7 @@ class Entry:
         try:
             folder.rename(place)
         except OSError as error:
-            if (first := self.get()) is not None:
+            if (first := self._read()) is not None:
                 return first
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise

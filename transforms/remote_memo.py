@@ -18,6 +18,7 @@ from typing import Any
 
 from schemas.base import canonical_json, content_hash
 from transforms import cache
+from transforms.lookups import note_made
 from transforms.memo import RESULT_FILE, Entry, MemoStore
 from transforms.storage import delete, is_remote, joined, listed, put, read, write
 
@@ -81,7 +82,7 @@ class RemoteEntry(Entry):
     def _url(self) -> str:
         return joined(self.root, self._ref)
 
-    def get(self) -> Any | None:
+    def _read(self) -> Any | None:
         data = read(joined(self._url, RESULT_FILE))
         try:
             stored = json.loads(data or b"")
@@ -107,7 +108,7 @@ class RemoteEntry(Entry):
 
         Gives the result that holds from now on.
         """
-        if (first := self.get()) is not None:
+        if (first := self._read()) is not None:
             return first
         files = sorted(path for path in folder.iterdir() if path.name != RESULT_FILE)
         sizes = {path.name: path.stat().st_size for path in files}
@@ -119,6 +120,7 @@ class RemoteEntry(Entry):
         return result
 
     def _finish(self, result: Any, sizes: dict[str, int]) -> Any:
+        note_made(self.step)
         text = canonical_json({"result": result, "files": sizes})
         write(joined(self._url, RESULT_FILE), text.encode("utf-8"))
         return result

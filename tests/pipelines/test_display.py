@@ -204,6 +204,30 @@ def test_metrics_of_an_engine_are_shown_without_a_log() -> None:
     assert teacher.usage == Usage(replies=3, prompt_tokens=20, completion_tokens=9)
 
 
+def test_what_a_finished_run_tells_holds(tmp_path: Path) -> None:
+    """A restarted engine did some work twice, and its workers wrote that down twice."""
+    log = ProgressLog(str(tmp_path / "log"))
+    log.add(Stage.INGEST, entered=4, rejected=2)
+    log.add_replies(asked=4, completion_tokens=8, cost=2.0)
+    found = Counts(inputs=5, samples=1, refused=3)
+    found.add(Stage.INGEST, 3, 3, now_s=0.0)
+    with ProgressDisplay(log, found) as display:
+        ended = (Step(Stage.INGEST, 2, 1), Step(Stage.CUT, 1, 0), Step(Stage.ROUTE, 0, 0))
+        display.settle(Told(ended, Replied(2, 0, 0, 4, 1.0)))
+    ingest, cut = found.stages[Stage.INGEST], found.stages[Stage.CUT]
+    assert (ingest.entered, ingest.rejected) == (2 + 3, 1 + 3), "no worker tells of refused inputs"
+    assert (cut.entered, cut.rejected) == (1, 0)
+    assert (found.teacher.asked, found.teacher.cost) == (2, 1.0)
+    assert found.teacher.usage == Usage(replies=2, completion_tokens=4)
+
+
+def test_refused_inputs_stay_counted_when_metrics_come() -> None:
+    found = Counts(inputs=5, samples=1, refused=3)
+    found.add(Stage.INGEST, 3, 3, now_s=0.0)
+    found.take(Told((Step(Stage.INGEST, 2, 1),)), now_s=1.0)
+    assert (found.stages[Stage.INGEST].entered, found.stages[Stage.INGEST].rejected) == (5, 4)
+
+
 def test_json_lines_are_for_machines(tmp_path: Path) -> None:
     """Each line stands alone, nothing in them goes down, and the last says how it ended."""
     shutil.copyfile(bikes(), tmp_path / "bikes.mp4")
@@ -225,6 +249,15 @@ def test_json_lines_are_for_machines(tmp_path: Path) -> None:
     assert {"decode", "cut", "answer", "verify"} <= last["legs"].keys()
     cut = last["legs"]["cut"]
     assert 0 < cut["p50_s"] <= cut["p95_s"] <= cut["longest_s"] <= cut["busy_s"] + 1e-3
+    replies = last["legs"]["answer"]["worked"]
+    assert replies > 0
+    for leg, new in (("ingest", 1), ("decode", 1), ("cut", 1), ("answer", replies)):
+        assert (last["legs"][leg]["reused"], last["legs"][leg]["worked"]) == (0, new), leg
+    # What was done is found again, and told.
+    assert run_here(tmp_path / "bikes.mp4", "--out", out, *FAST, "--progress-json", told) == 0
+    legs = json.loads(told.read_text().splitlines()[-1])["legs"]
+    for leg, old in (("ingest", 1), ("decode", 1), ("cut", 1), ("answer", replies)):
+        assert (legs[leg]["reused"], legs[leg]["worked"]) == (old, 0), leg
 
 
 def test_json_lines_say_what_went_wrong(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -52,14 +53,20 @@ class Answered(Generic[Subject]):
 
 
 def gather(
-    asker: Asker, subjects: Sequence[Subject], ask: Callable[[Sequence[Request]], Replies]
+    asker: Asker,
+    subjects: Sequence[Subject],
+    ask: Callable[[Sequence[Request]], Replies],
+    at: Callable[[Subject], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> list[Answered[Subject]]:
-    """Ask about several subjects at once, in as many turns as they need; joined by request id."""
+    """Ask about several subjects at once, in as many turns as they need; joined by request id.
+
+    `at`: what is entered while one of them alone is dealt with.
+    """
     known: dict[str, Reply] = {}
     troubles: dict[int, str] = {}
     for turn in itertools.count():
         wanted = [
-            _wanted(asker, subject, known, place, troubles)
+            _wanted(asker, subject, known, place, troubles, at)
             for place, subject in enumerate(subjects)
         ]
         new = {one.id: one for several in wanted for one in several if one.id not in known}
@@ -84,16 +91,22 @@ def gather(
 
 
 def _wanted(
-    asker: Asker, subject: Any, known: Replies, place: int, troubles: dict[int, str]
+    asker: Asker,
+    subject: Any,
+    known: Replies,
+    place: int,
+    troubles: dict[int, str],
+    at: Callable[[Any], AbstractContextManager[None]],
 ) -> Sequence[Request]:
     if place in troubles:
         return ()
-    try:
-        return list(asker.requests(subject, known))
-    except Exception as error:
-        if is_fatal(error):
-            raise
-        # It costs this subject and no other of its batch.
-        LOG.exception("what to ask can't be told")
-        troubles[place] = f"{type(error).__name__}: {error}"
-        return ()
+    with at(subject):
+        try:
+            return list(asker.requests(subject, known))
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            # It costs this subject and no other of its batch.
+            LOG.exception("what to ask can't be told")
+            troubles[place] = f"{type(error).__name__}: {error}"
+            return ()

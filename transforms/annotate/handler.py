@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +21,12 @@ from schemas.rejection import Stage
 from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
-from transforms.annotate.teachers import ask_stored
-from transforms.leg_metrics import busy
+from transforms.annotate.teachers import REPLY_STEP, ask_stored
+from transforms.leg_metrics import busy, note_reuse
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
+from transforms.lookups import watching
 from transforms.memo import MemoStore
+from transforms.naming import named
 from transforms.needs import NO_HINTS, Hints, Needs
 from transforms.outcome import Outcome, StopRunError, Subject, is_fatal
 from transforms.progress import ProgressLog
@@ -74,11 +77,17 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
     """Puts the requests of a batch of subjects to the teacher together."""
 
     def __init__(
-        self, stage: Stage, asker: Asker, teacher: StoredTeacher, hints: Hints = NO_HINTS
+        self,
+        stage: Stage,
+        asker: Asker,
+        subjects: Callable[[Any], Sequence[Subject]],
+        teacher: StoredTeacher,
+        hints: Hints = NO_HINTS,
     ) -> None:
         super().__init__()
         self._stage = stage
         self._asker = asker
+        self._subjects = subjects
         self._teacher = teacher
         self._hints = hints
 
@@ -91,8 +100,16 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         model: StoredTeacher,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Answered[Any]]:
-        with busy(str(self._stage), len(batch)):
-            return gather(self._asker, batch, model.ask)
+        leg = str(self._stage)
+        subjects = [subject for element in batch for subject in self._subjects(element)]
+        with busy(leg, len(batch)), watching() as lookups, named(self._stage, subjects):
+            answered = gather(self._asker, batch, model.ask, self._at)
+        found, missed = lookups.found[REPLY_STEP], lookups.missed[REPLY_STEP]
+        note_reuse(leg, reused=found, worked=missed)
+        return answered
+
+    def _at(self, element: Any) -> AbstractContextManager[None]:
+        return named(self._stage, self._subjects(element))
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         size = self._teacher.settings.batch
@@ -151,7 +168,9 @@ class AskTeacher(beam.PTransform):
         teacher = self._teacher
         # One identity for all legs that ask this teacher, so that all share one model.
         identity = content_hash("teacher", teacher.settings.model_dump(mode="json"))[:16]
-        handler = TeacherHandler(self._stage, self._asker, teacher, self._care.hints)
+        handler = TeacherHandler(
+            self._stage, self._asker, self._subjects, teacher, self._care.hints
+        )
         answered = elements | "Ask" >> RunInference(handler, model_identifier=identity)
         subjects = self._subjects
         done = answered | "Read" >> Leg(

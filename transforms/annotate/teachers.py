@@ -23,6 +23,9 @@ from transforms.progress import NOWHERE, ProgressLog
 from transforms.shared_model import SharedModel, is_worker
 from transforms.video.shots import ShotSettings
 
+REPLY_STEP = "reply"
+"""Of the memo store."""
+
 _LOADING = threading.Lock()
 
 
@@ -117,7 +120,7 @@ def _entries(
     """Where the reply to each request is kept, by request id."""
     made_of = [make_teacher(settings, store, shots).version(), settings.identity()]
     return {
-        request.id: store.entry("reply", made_of, request.id, _seen(settings, request))
+        request.id: store.entry(REPLY_STEP, made_of, request.id, _seen(settings, request))
         for request in requests
     }
 

@@ -66,7 +66,9 @@ class EmbedPictures(beam.PTransform):
         from transforms.features.handler import PictureEmbedder
 
         subjects = self._subjects
-        embedder = PictureEmbedder(self._features, self._store, self._care.hints)
+        embedder = PictureEmbedder(
+            self._stage, subjects, self._features, self._store, self._care.hints
+        )
         looked_up = wanted | "LookUp" >> Leg(
             self._stage, _look_up, lambda one: subjects(one.subject), NOWHERE, self._care
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
 
+from schemas.rejection import Stage
 from transforms.features.embed import Embedder, FeatureSettings, load_model
 from transforms.features.pictures import Embedded, Wanted, embed_wanted
 from transforms.leg_metrics import busy
 from transforms.memo import MemoStore
+from transforms.naming import named
 from transforms.needs import NO_HINTS, Hints, Needs
+from transforms.outcome import Subject
 
 SUBJECTS_PER_BATCH = 8
 
@@ -35,9 +38,16 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
     needs = Needs(gpu=True)
 
     def __init__(
-        self, settings: FeatureSettings, store: MemoStore, hints: Hints = NO_HINTS
+        self,
+        stage: Stage,
+        subjects: Callable[[Any], Sequence[Subject]],
+        settings: FeatureSettings,
+        store: MemoStore,
+        hints: Hints = NO_HINTS,
     ) -> None:
         super().__init__()
+        self._stage = stage
+        self._subjects = subjects
         self._settings = settings
         self._store = store
         self._hints = hints
@@ -51,7 +61,8 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
         model: LazyModel,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Embedded[Any]]:
-        with busy("embed", len(batch)):
+        subjects = [subject for one in batch for subject in self._subjects(one.subject)]
+        with busy("embed", len(batch)), named(self._stage, subjects):
             return [embed_wanted(wanted, self._store, model.get) for wanted in batch]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
