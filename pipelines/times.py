@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.told import LegTime
@@ -16,9 +17,9 @@ SHOWN_SHARE = 0.005
 
 def time_table(times: Sequence[LegTime]) -> Table:
     """Legs, the busiest first: how long workers were at their elements, all in all and at one."""
-    table = Table("leg", title="where the time went")
-    for title in ("elements", "busy", "share", "mean", "p50", "p95", "longest", "found in store"):
-        table.add_column(title, justify="right")
+    table = Table("leg", title="where the time went", box=SIMPLE_HEAD)
+    for title in ("elements", "busy", "share", "p50", "p95", "longest", "found"):
+        table.add_column(title, justify="right", no_wrap=True)
     total_s = sum(time.busy_s for time in times)
     shown = [time for time in times if time.busy_s >= SHOWN_SHARE * total_s]
     for time in shown:
@@ -27,7 +28,7 @@ def time_table(times: Sequence[LegTime]) -> Table:
             str(time.elements),
             seconds(time.busy_s),
             f"{time.busy_s / total_s:.0%}" if total_s else "",
-            *(seconds(one) for one in (time.mean_s, time.percentile_s(50), time.percentile_s(95))),
+            *(seconds(one) for one in (time.percentile_s(50), time.percentile_s(95))),
             seconds(time.longest_s),
             _found(time),
         )
