@@ -26,8 +26,8 @@ ALLOWED = {
     ("transforms/annotate/openai_server.py", "time.time"),
     ("transforms/cache.py", "time.time"),
 }
-"""A server may say until which date to wait; how long that is, is bounded. And how long ago a copy of
-a remote file was used is told by the date of its folder: at worst it is fetched again."""
+"""A server may say until which date to wait; how long that is, is bounded. And how long ago a copy
+of a remote file was used is told by the date of its folder: at worst it is fetched again."""
 
 DAY_S = 86_400.0
 
