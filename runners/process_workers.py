@@ -38,7 +38,7 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
         try:
             self.worker.run()
         except RuntimeError as error:
-            self._tell(WorkerDiedError(_words(str(error))))
+            self._tell(WorkerDiedError(words_of_death(str(error))))
 
     def _tell(self, died: WorkerDiedError) -> None:
         connection = self.control_conn
@@ -58,12 +58,13 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
                 future.abort(died)
 
 
-def _words(said: str) -> str:
-    """`said` ends in the exit code."""
+def words_of_death(said: str) -> str:
+    """What a person is told; `said` ends in the exit code."""
     code = int(said.rsplit(" ", 1)[-1])
     how = f"exit code {code}"
     with contextlib.suppress(ValueError):
-        how = signal.Signals(code - BY_SIGNAL).name
+        # A shell that put its command in its own place adds nothing: then it was the shell itself.
+        how = signal.Signals(-code if code < 0 else code - BY_SIGNAL).name
     memory = ""
     if how == signal.SIGKILL.name:
         memory = " (was the machine out of memory? fewer workers need less: --direct_num_workers)"

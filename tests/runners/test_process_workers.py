@@ -11,7 +11,7 @@ import apache_beam as beam
 import pytest
 
 from runners.launch import prepare
-from runners.process_workers import WorkerDiedError
+from runners.process_workers import WorkerDiedError, words_of_death
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -36,6 +36,20 @@ def test_a_worker_that_dies_ends_the_run(how: signal.Signals, words: str) -> Non
         _ = pipeline | beam.Create(range(40)) | beam.Reshuffle() | beam.Map(poison)
     assert words in str(caught.value) and "run the same command again" in str(caught.value).lower()
     assert time.monotonic() - started < 40
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("exited with return code 137", "SIGKILL (was the machine out of memory?"),
+        ("exited with return code -9", "SIGKILL (was the machine out of memory?"),
+        ("exited with return code -11", "SIGSEGV"),
+        ("exited with return code 1", "exit code 1."),
+    ],
+)
+def test_shells_tell_in_two_ways_of_a_signal(said: str, words: str) -> None:
+    """Some put the command in their own place, such as bash; others wait for it, such as dash."""
+    assert words in words_of_death(said)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
