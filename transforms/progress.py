@@ -1,8 +1,8 @@
 """What has been done so far, told by all workers of a run as they go.
 
 Twice: as Beam metrics, which some engines tell only at the end of a run, and in a file of JSON
-lines to which every process appends; short appends are whole on a local file system. Both only feed
-what people see; the funnel is counted from the records themselves.
+lines to which every process appends; short appends are whole on a local file system, elsewhere some
+may get lost. Both only feed what people see; the funnel is counted from the records themselves.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -149,10 +150,16 @@ NOWHERE = ProgressLog(counts=False)
 
 def _lines(data: bytes) -> Iterator[Line]:
     for line in data.splitlines():
-        kind, *values = json.loads(line)
-        if kind == REPLIES:
-            yield Replied(*values)
-        elif kind == SLOWEST:
-            yield Slowest(*values)
-        else:
-            yield Step(Stage(kind), *values)
+        # Where workers of several machines append over NFS, lines can lie over each other.
+        with suppress(ValueError, TypeError):
+            yield _line(line)
+
+
+def _line(line: bytes) -> Line:
+    """Raises ValueError or TypeError for what is no whole line."""
+    kind, *values = json.loads(line)
+    if kind == REPLIES:
+        return Replied(*values)
+    if kind == SLOWEST:
+        return Slowest(*values)
+    return Step(Stage(kind), *values)

@@ -49,6 +49,19 @@ def test_a_line_that_is_not_whole_waits(tmp_path: Path) -> None:
     assert log.read_from(len(whole)) == ([(Stage.CUT, 2, 1)], 2 * len(whole))
 
 
+def test_lines_that_lie_over_each_other_cost_only_themselves(tmp_path: Path) -> None:
+    """Over NFS, two machines can append at the same place."""
+    path = tmp_path / "log"
+    log = ProgressLog(str(path))
+    log.add(Stage.CUT, entered=2, rejected=1)
+    with path.open("ab") as file:
+        for torn in (b'e", 7, 0]', b'["cut", 1', b"17", b'["cut"]', b'["no stage", 1, 0]', b"\0\xff"):
+            file.write(torn + b"\n")
+        file.write(b'["slowest", "cut"]\n["replies", 1]\n')
+    log.add(Stage.CUT, entered=3, rejected=0)
+    assert log.read_from(0) == ([(Stage.CUT, 2, 1), (Stage.CUT, 3, 0)], path.stat().st_size)
+
+
 def test_nowhere_and_nothing_yet(tmp_path: Path) -> None:
     ProgressLog().add(Stage.CUT, entered=1, rejected=0)
     assert ProgressLog(str(tmp_path / "none")).read_from(7) == ([], 7)
