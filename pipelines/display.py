@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
@@ -17,6 +19,8 @@ from pipelines.counts import POLL_S, Counts, StageCount, TeacherCount
 from pipelines.told import Told, told_if_any
 from schemas.rejection import UNITS, Stage
 from transforms.progress import ProgressLog, Replied, Step
+
+LOG = logging.getLogger(__name__)
 
 LINES_EVERY_S = 3.0
 """How often a line is printed where there is no terminal to draw on."""
@@ -156,10 +160,14 @@ class Lines:
 
 
 class JsonLines:
-    """One JSON object a line, for machines; docs/watching.md names its fields."""
+    """One JSON object a line, for machines; docs/watching.md names its fields.
+
+    Once they can't be written, since nobody reads any more or a disk is full, that is logged, and no
+    more is written: it must not cost the run.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream: TextIO | None = stream
         self._began_s = self._printed_s = time.monotonic()
 
     def show(self, counts: Counts) -> None:
@@ -174,7 +182,16 @@ class JsonLines:
         """One line: what happened, and when after the start of the run."""
         elapsed_s = round(time.monotonic() - self._began_s, 1)
         told = {"event": event, "schema": JSON_SCHEMA, "elapsed_s": elapsed_s, **fields}
-        print(json.dumps(told), file=self._stream, flush=True)
+        if self._stream is None:
+            return
+        try:
+            print(json.dumps(told), file=self._stream, flush=True)
+        except OSError as error:
+            # What waits in its buffer would fail once more when others close it.
+            with suppress(OSError):
+                self._stream.close()
+            self._stream = None
+            LOG.warning("progress can't be written for machines any more: %s", error)
 
 
 def as_json(counts: Counts) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipeline_helpers import FAST, bikes, carphone, funnel, run_here
 from rich.console import Console
 
 from pipelines.counts import Counts, TeacherCount, replies_in
-from pipelines.display import ProgressDisplay, view_on
+from pipelines.display import JsonLines, ProgressDisplay, view_on
 from pipelines.times import slowest, time_table
 from pipelines.told import LegTime, Told
 from schemas.rejection import Stage
@@ -267,6 +268,19 @@ def test_json_lines_say_what_went_wrong(tmp_path: Path) -> None:
     [line] = [json.loads(line) for line in told.read_text().splitlines()]
     assert (line["event"], line["exit_code"]) == ("failed", 2)
     assert "nothing.mp4" in line["error"]
+
+
+def test_machines_that_listen_no_more_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w", buffering=1) as stream:
+        machine = JsonLines(stream)
+        machine.say("progress", stages={})
+        assert json.loads(os.read(reader, 1000))["event"] == "progress"
+        os.close(reader)
+        machine.close(Counts(inputs=1, samples=1))
+        machine.say("done", samples=3)
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "Broken pipe" in said
 
 
 def test_the_summary_says_where_the_time_went(tmp_path: Path) -> None:
