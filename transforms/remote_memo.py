@@ -96,6 +96,8 @@ class RemoteEntry(Entry):
         return result
 
     def put(self, result: Any) -> Any:
+        if (first := self._read()) is not None:
+            return first
         return self._finish(result, {})
 
     @contextmanager

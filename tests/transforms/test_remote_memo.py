@@ -161,6 +161,15 @@ def test_a_store_that_cant_be_reached_stops_the_run(store: MemoStore, objects: O
     assert entry.get() is None
 
 
+def test_who_is_first_with_a_result_wins(store: MemoStore) -> None:
+    """A teacher may say something else to the second, whose question was on its way meanwhile."""
+    first, second = store.entry("s", 1), store.entry("s", 1)
+    assert (first.get(), second.get()) == (None, None)
+    assert first.put("one") == "one"
+    assert second.put("other") == "one"
+    assert first.get() == "one"
+
+
 @pytest.mark.parametrize("url", ["webhdfs://x/y", "http://127.0.0.1/x"])
 def test_a_filesystem_that_nobody_knows_is_named(url: str) -> None:
     with pytest.raises(StorageError, match=r"nothing here reads \w+://; known are gs, hdfs, s3"):
