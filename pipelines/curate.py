@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from transforms.outcome import Outcome
 from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
-from transforms.video.cut import Cutter, Standing, of_other_video, standing
+from transforms.video.cut import Cutter, Standing, of_other_video, with_first
 from transforms.video.exclude import Exclusion
 from transforms.video.ingest import Ingester, keep_one
 from transforms.video.segment import Segmenter
@@ -106,16 +106,9 @@ class Curate(Way):
         )
         cutter = Cutter(config.cut, store, config.subtitles)
         cut = self._leg(grouped, Stage.CUT, cutter, _planned_subjects)
-        # The first of those with the same bytes is known before they meet, so that however many
-        # there are of one black second, nobody holds them all.
-        firsts = cut | "Standing" >> beam.Map(_standing) | "First" >> beam.CombinePerKey(min)
         by_bytes = cut | "ByBytes" >> beam.WithKeys(lambda scene: scene.media.sha256)
-        with_first = (
-            {"scenes": by_bytes, "firsts": firsts}
-            | "SameBytes" >> beam.CoGroupByKey()
-            | "WithFirst" >> beam.FlatMap(_with_first)
-        )
-        scenes = self._between(with_first, Stage.CUT, _of_one_video, _stands, "OfOneVideo")
+        same = by_bytes | "SameBytes" >> beam.GroupByKey() | "WithFirst" >> beam.FlatMap(with_first)
+        scenes = self._between(same, Stage.CUT, _of_one_video, _stands, "OfOneVideo")
         self._count_out(Stage.CUT, scenes)
         folder = self._plan.records_folder
         footage | "KeepVideos" >> KeepRecords(folder, "video", _footage_record)
@@ -212,19 +205,6 @@ class KeepOne:
 def same_bytes(element: tuple[str, Iterable[Video]]) -> list[tuple[str, str]]:
     """What a group of inputs with the same bytes stands for."""
     return [(video.source.uri, "") for video in element[1]]
-
-
-def _standing(scene: Scene) -> tuple[str, Standing]:
-    return scene.media.sha256, standing(scene)
-
-
-def _with_first(
-    element: tuple[str, Mapping[str, Iterable[Any]]],
-) -> Iterator[tuple[Scene, Standing]]:
-    _, joined = element
-    [first] = joined["firsts"]
-    for scene in joined["scenes"]:
-        yield scene, first
 
 
 def _of_one_video(element: tuple[Scene, Standing]) -> Outcome[Scene]:

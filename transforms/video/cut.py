@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -309,6 +309,18 @@ Standing = tuple[str, int, str]
 def standing(scene: Scene) -> Standing:
     """Where a clip stands among clips with the same bytes: the first one's video keeps them."""
     return scene.video.id, scene.clip.start_frame, scene.clip.id
+
+
+def with_first(element: tuple[str, Iterable[Scene]]) -> Iterator[tuple[Scene, Standing]]:
+    """Scenes with the same bytes, each with where the first of them stands.
+
+    They are gone through twice and not held, since there may be any number of one black second:
+    what a runner has grouped it may read bit by bit. (`CoGroupByKey` would make lists.)
+    """
+    _, scenes = element
+    first = min(standing(scene) for scene in scenes)
+    for scene in scenes:
+        yield scene, first
 
 
 def of_other_video(scene: Scene, first: Standing) -> Rejection | None:
