@@ -162,8 +162,8 @@ class Lines:
 class JsonLines:
     """One JSON object a line, for machines; docs/watching.md names its fields.
 
-    Once they can't be written, since nobody reads any more or a disk is full, that is logged, and no
-    more is written: it must not cost the run.
+    Once they can't be written, since nobody reads any more or a disk is full, that is logged, and
+    no more is written: it must not cost the run.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -272,7 +272,7 @@ def test_json_lines_say_what_went_wrong(tmp_path: Path) -> None:
 
 def test_machines_that_listen_no_more_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
     reader, writer = os.pipe()
-    with open(writer, "w", buffering=1) as stream:
+    with os.fdopen(writer, "w", buffering=1) as stream:
         machine = JsonLines(stream)
         machine.say("progress", stages={})
         assert json.loads(os.read(reader, 1000))["event"] == "progress"

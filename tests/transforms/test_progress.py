@@ -55,7 +55,14 @@ def test_lines_that_lie_over_each_other_cost_only_themselves(tmp_path: Path) -> 
     log = ProgressLog(str(path))
     log.add(Stage.CUT, entered=2, rejected=1)
     with path.open("ab") as file:
-        for torn in (b'e", 7, 0]', b'["cut", 1', b"17", b'["cut"]', b'["no stage", 1, 0]', b"\0\xff"):
+        for torn in (
+            b'e", 7, 0]',
+            b'["cut", 1',
+            b"17",
+            b'["cut"]',
+            b'["no stage", 1, 0]',
+            b"\0\xff",
+        ):
             file.write(torn + b"\n")
         file.write(b'["slowest", "cut"]\n["replies", 1]\n')
     log.add(Stage.CUT, entered=3, rejected=0)
