@@ -67,7 +67,12 @@ class EmbedPictures(beam.PTransform):
 
         subjects = self._subjects
         embedder = PictureEmbedder(
-            self._stage, subjects, self._features, self._store, self._care.hints
+            self._stage,
+            subjects,
+            self._features,
+            self._store,
+            self._care.hints,
+            self._care.at_work,
         )
         looked_up = wanted | "LookUp" >> Leg(
             self._stage, _look_up, lambda one: subjects(one.subject), NOWHERE, self._care

@@ -8,6 +8,7 @@ from typing import Any
 from apache_beam.ml.inference.base import ModelHandler
 
 from schemas.rejection import Stage
+from transforms.at_work import NOT_NOTED, AtWork
 from transforms.features.embed import Embedder, FeatureSettings, load_model
 from transforms.features.pictures import Embedded, Wanted, embed_wanted
 from transforms.leg_metrics import busy
@@ -44,6 +45,7 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
         settings: FeatureSettings,
         store: MemoStore,
         hints: Hints = NO_HINTS,
+        at_work: AtWork = NOT_NOTED,
     ) -> None:
         super().__init__()
         self._stage = stage
@@ -51,6 +53,7 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
         self._settings = settings
         self._store = store
         self._hints = hints
+        self._at_work = at_work
 
     def load_model(self) -> LazyModel:
         return LazyModel(self._settings)
@@ -63,7 +66,11 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
     ) -> Iterable[Embedded[Any]]:
         subjects = [subject for one in batch for subject in self._subjects(one.subject)]
         with busy("embed", len(batch)), named(self._stage, subjects):
-            return [embed_wanted(wanted, self._store, model.get) for wanted in batch]
+            return [self._embedded(wanted, model) for wanted in batch]
+
+    def _embedded(self, wanted: Wanted[Any], model: LazyModel) -> Embedded[Any]:
+        with self._at_work.on(self._stage, self._subjects(wanted.subject)):
+            return embed_wanted(wanted, self._store, model.get)
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         return {"min_batch_size": 1, "max_batch_size": SUBJECTS_PER_BATCH}
