@@ -106,7 +106,7 @@ def _dry_run(options: argparse.Namespace, beam_arguments: Sequence[str], config:
 
 def _say_what_came(out: Path, manifest: Manifest, told: Told) -> None:
     log = progress_of(out)
-    # Where one process holds the model for all, its replies are told in the file alone.
+    # An engine may tell no metrics; then there is the file.
     replied = told.replied if any(told.replied) else replies_in(log)
     dataset = out / "dataset"
     print_summary(Console(), manifest, dataset, replied, told.times, slowest(log))
