@@ -2,9 +2,9 @@
 
 In the namespace `proofreel`: counters `LEG/entered` and `LEG/rejected` in the unit of the stage;
 `LEG/reused` and `LEG/worked`, elements whose work was found in the memo store and others that look
-there (replies, where a model is asked); a distribution `LEG/busy_us` of how long a worker was at one element, and one counter per
-power of two of it, `LEG/busy_below_128_ms`: counters add up over workers and machines, percentiles
-don't.
+there (replies, where a model is asked); a distribution `LEG/busy_us` of how long a worker was at
+one element, and one counter per power of two of it, `LEG/busy_below_128_ms`: counters add up over
+workers and machines, percentiles don't.
 Counters `replies/...` say what models gave. All of it is for people and dashboards; nothing of it
 reaches the dataset.
 """
