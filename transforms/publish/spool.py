@@ -6,14 +6,18 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from schemas.sample import Sample
 from transforms.publish.planning import Partition, PlannedSample
+from transforms.trouble import minding
 
 MEMORY_BYTES = 32 << 20
 """Of packed texts; more go to a temporary file."""
+TEMPORARY = "folder for temporary files"
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,31 @@ class Spool(Mapping[str, Sample]):
     """Samples by key, of which memory holds only sizes and references."""
 
     def __init__(self, samples: Iterable[Packed]) -> None:
+        """Raises StopRunError where the folder for temporary files can't be written."""
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115
         self._places: dict[str, tuple[int, int]] = {}
         waiting: list[tuple[int, str, PlannedSample]] = []
         offset = 0
         for one in samples:
-            self._file.write(one.packed)
+            self._write(one.packed)
             self._places[one.planned.key] = offset, len(one.packed)
             waiting.append((one.rank, one.planned.key, one.planned))
             offset += len(one.packed)
         waiting.sort(key=lambda one: one[:2])
         self.planned = tuple(planned for _, _, planned in waiting)
         """In the order in which the shard holds them."""
+
+    def _write(self, packed: bytes) -> None:
+        # The file has no name that an error could tell, and may be on another disk than the shard.
+        with minding(Path(tempfile.gettempdir()), TEMPORARY):
+            try:
+                self._file.write(packed)
+                # What waits in a buffer would fail where the shard is written.
+                self._file.flush()
+            except OSError:
+                with suppress(OSError):
+                    self._file.close()
+                raise
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ at once."""
 from __future__ import annotations
 
 import random
+import resource
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from publish_helpers import Clip, make_sample, read_members
 from schemas.base import content_id
 from schemas.sample import SPLITS
 from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 from transforms.publish.buckets import (
     Group,
     Outline,
@@ -236,3 +238,21 @@ def test_texts_wait_on_disk_when_there_are_many(
         assert [spool[one.id] for one in samples] == samples
         wanted = plan_sample(samples[7], "train", size, media_ref="ref")
         assert spool.planned[0] == wanted.model_copy(update={"filled": ()})
+
+
+def test_a_full_disk_for_temporary_files_is_named(
+    clips: list[Clip], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is not the dataset's, whose folder would be named where shards are written."""
+    monkeypatch.setattr("transforms.publish.spool.MEMORY_BYTES", 1_000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    packed = [
+        pack(make_sample(f"s{number:02d}", clips[0]), "train", 5, "ref", 1) for number in range(20)
+    ]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, limits[1]))
+    try:
+        with pytest.raises(StopRunError, match=f"the folder for temporary files {tmp_path}: a fil"):
+            Spool(packed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
