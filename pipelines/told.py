@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ LOG = logging.getLogger(__name__)
 
 _BELOW = re.compile(BELOW.format(r"([0-9]+)"))
 MS, US = 1e-3, 1e-6
+_ASKING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,13 @@ def told_if_any(result: Any) -> Told:
 
 def told_by(result: Any) -> Told:
     """What the workers of a run have told, given its Beam result, running or done."""
-    if getattr(result, "_metrics", None) is not None:
-        # Beam keeps what a job server told first; what it tells now is asked for.
-        result._metrics = None
-    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    # The display asks from a thread of its own, and may be at it when the run ends.
+    with _ASKING:
+        if getattr(result, "_metrics", None) is not None:
+            # Beam keeps what a job server told first; what it tells now is asked for.
+            result._metrics = None
+        metrics = result.metrics()
+    found = metrics.query(MetricsFilter().with_namespace(NAMESPACE))
     counts: dict[tuple[str, str], int] = {}
     for metric in found["counters"]:
         # Attempted is of what is running; some engines leave out one or the other.

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from rich.console import Console
 from pipelines.counts import Counts, TeacherCount, replies_in
 from pipelines.display import JsonLines, ProgressDisplay, view_on
 from pipelines.times import slowest, time_table
-from pipelines.told import LegTime, Told
+from pipelines.told import LegTime, Told, told_by
 from schemas.rejection import Stage
 from schemas.usage import Usage
 from transforms.progress import ProgressLog, Replied, Step
@@ -268,6 +270,34 @@ def test_json_lines_say_what_went_wrong(tmp_path: Path) -> None:
     [line] = [json.loads(line) for line in told.read_text().splitlines()]
     assert (line["event"], line["exit_code"]) == ("failed", 2)
     assert "nothing.mp4" in line["error"]
+
+
+class Asked:
+    """A result as that of a job server: it keeps what it was told, and asking takes its time."""
+
+    def __init__(self) -> None:
+        self._metrics: Asked | None = None
+        self.asked = 0
+
+    def metrics(self) -> Asked | None:
+        if not self._metrics:
+            self.asked += 1
+            time.sleep(0.01)
+            self._metrics = self
+            time.sleep(0.01)
+        return self._metrics
+
+    def query(self, _: object) -> dict[str, list[object]]:
+        return {"counters": [], "distributions": []}
+
+
+def test_two_may_ask_for_metrics_at_once() -> None:
+    """The display and whoever waits for the end: none of them is told nothing."""
+    result = Asked()
+    with ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(told_by, [result] * 24))
+    assert told == [Told()] * 24
+    assert result.asked == 24, "each was told what was true then"
 
 
 def test_machines_that_listen_no_more_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
