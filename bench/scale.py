@@ -45,6 +45,8 @@ import videos
 from curate import cpu_seconds, ffmpeg
 
 STEP_S = 0.2
+WORKERS_S = 80
+"""Of each of the four videos of `workers`."""
 DELAY_S = 0.5
 """What the teacher of `workers` takes for a reply, whoever else waits."""
 
@@ -129,12 +131,13 @@ def first_of(files: Sequence[Path], count: int, folder: Path) -> Path:
     return folder
 
 
-def real_videos(folder: Path, height_px: int, count: int) -> Path:
-    """So many times 212 s with 130 shots, no two the same."""
+def real_videos(folder: Path, height_px: int, count: int, duration_s: int = 212) -> Path:
+    """So many times the beginning of 212 s with 130 shots, no two the same."""
     folder.mkdir()
     for number in range(count):
         ffmpeg(
-            *("-i", str(videos.many_shots()), "-vf", f"scale=-2:{height_px},hue=h={9 * number}"),
+            *("-t", str(duration_s), "-i", str(videos.many_shots())),
+            *("-vf", f"scale=-2:{height_px},hue=h={9 * number}"),
             *("-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-c:a", "aac"),
             str(folder / f"{number}.mp4"),
         )
@@ -195,7 +198,7 @@ MODES = {
 
 
 def bench_workers(folder: Path, rounds: int) -> None:
-    inputs = real_videos(folder / "in", 480, 4)
+    inputs = real_videos(folder / "in", 480, 4, WORKERS_S)
     with slow_teacher() as url:
         teacher = (
             *("teacher.kind=openai", f"teacher.url={url}", "teacher.model=slow"),

@@ -249,6 +249,7 @@ def at_work_of(progress: ProgressLog) -> AtWork:
 
 def _note_rejected(_: Rejection, stage: Stage, progress: ProgressLog) -> None:
     progress.add(stage, entered=0, rejected=1)
+    progress.flush()
 
 
 def _total(several: Iterable[Usage]) -> Usage:

@@ -103,6 +103,9 @@ class _LegFn(beam.DoFn):
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
         yield beam.pvalue.TaggedOutput(TALLY, (str(self._stage), outcome.entered))
 
+    def finish_bundle(self) -> None:
+        self._progress.flush()
+
     def _outcome(self, element: Any) -> Outcome[Any]:
         try:
             return self._worked(element)

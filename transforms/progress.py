@@ -3,15 +3,20 @@
 Twice: as Beam metrics, which some engines tell only at the end of a run, and in a file of JSON
 lines to which every process appends; short appends are whole on a local file system, elsewhere some
 may get lost. Both only feed what people see; the funnel is counted from the records themselves.
+
+A process gathers its lines for a moment before it appends them: many elements take less time than
+to open a file, and a file server takes far more.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +28,8 @@ from transforms.trouble import minding
 REPLIES, SLOWEST = "replies", "slowest"
 SLOW_S = 1.0
 """What took less is not told by name."""
+GATHERED_S = 0.2
+"""How long a count may wait for others before all are written; what looks does so less often."""
 COST_UNIT = 1e-6
 """Beam counts in whole numbers."""
 
@@ -81,6 +88,20 @@ _slowest: dict[tuple[str, str], float] = {}
 """By log and leg, of this process."""
 
 
+@dataclass
+class _Gathered:
+    """What a process has to tell one log."""
+
+    sums: dict[str, list[int | float]] = field(default_factory=dict)
+    written_s: float = 0.0
+    """When something was written last, by a clock of its own."""
+
+
+_GATHERING = threading.Lock()
+_gathered: dict[str, _Gathered] = {}
+"""By log, of this process."""
+
+
 @dataclass(frozen=True)
 class ProgressLog:
     """Where progress is written down; an empty path = in Beam's metrics alone."""
@@ -95,7 +116,7 @@ class ProgressLog:
             return
         counter(str(stage), ENTERED).inc(entered)
         counter(str(stage), REJECTED).inc(rejected)
-        self._write([str(stage), entered, rejected])
+        self._gather(str(stage), (entered, rejected))
 
     def add_replies(
         self,
@@ -112,7 +133,7 @@ class ProgressLog:
         replied = Replied(asked, reused, prompt_tokens, completion_tokens, cost)
         for name, value in replied.in_whole_numbers().items():
             counter(REPLIES, name).inc(value)
-        self._write([REPLIES, *replied])
+        self._gather(REPLIES, replied)
 
     def add_busy(self, leg: str, busy_s: float, subjects: Sequence[Subject]) -> None:
         """Note how long a worker was at an element; by name only if that was the longest yet."""
@@ -120,6 +141,33 @@ class ProgressLog:
         if self.path and subjects and busy_s > _slowest.get((self.path, leg), SLOW_S):
             _slowest[self.path, leg] = busy_s
             self._write([SLOWEST, leg, round(busy_s, 3), *subjects[0]])
+
+    def _gather(self, kind: str, values: Sequence[int | float]) -> None:
+        if not self.path:
+            return
+        with _GATHERING:
+            gathered = _gathered.setdefault(self.path, _Gathered())
+            before = gathered.sums.get(kind)
+            gathered.sums[kind] = (
+                list(values)
+                if before is None
+                else [one + more for one, more in zip(before, values, strict=True)]
+            )
+            due = time.monotonic() - gathered.written_s >= GATHERED_S
+        if due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what was gathered in this process: at the end of a bundle, at the latest."""
+        with _GATHERING:
+            gathered = _gathered.get(self.path)
+            if gathered is None:
+                return
+            lines = [[kind, *values] for kind, values in gathered.sums.items()]
+            gathered.sums.clear()
+            gathered.written_s = time.monotonic()
+        for line in lines:
+            self._write(line)
 
     def _write(self, values: list[str | int | float]) -> None:
         if not self.path:
@@ -134,7 +182,8 @@ class ProgressLog:
                 os.close(descriptor)
 
     def read_from(self, offset: int) -> tuple[list[Line], int]:
-        """Lines after a byte offset, and the offset after them."""
+        """Lines after a byte offset, and the offset after them; of this process all so far."""
+        self.flush()
         try:
             with open(self.path, "rb") as stream:  # noqa: PTH123 - paired with os.open above
                 stream.seek(offset)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import random
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -85,9 +86,22 @@ def tried(
 ) -> Result:
     """What the work gives, or raises, in the last of its tries. `on_failure` hears which failed."""
 
+    try:
+        found = work()
+    except Exception as error:
+        if not is_passing(error) or policy.attempts == 1:
+            raise
+    else:
+        if not _is_half(found) or policy.attempts == 1:
+            return found
+    # Nearly all goes well at once, and needs none of what follows.
+    on_failure(1)
+    time.sleep(policy.wait_s(1))
+
     def wait(state: tenacity.RetryCallState) -> float:
-        on_failure(state.attempt_number)
-        return policy.wait_s(state.attempt_number)
+        failures = state.attempt_number + 1
+        on_failure(failures)
+        return policy.wait_s(failures)
 
     def last(state: tenacity.RetryCallState) -> Result:
         assert state.outcome is not None
@@ -95,7 +109,7 @@ def tried(
         return found
 
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(policy.attempts),
+        stop=tenacity.stop_after_attempt(policy.attempts - 1),
         wait=wait,
         retry=tenacity.retry_if_exception(is_passing) | tenacity.retry_if_result(_is_half),
         retry_error_callback=last,

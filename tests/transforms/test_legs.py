@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from schemas.rejection import Reason, Rejected, Rejection, Stage
 from transforms.legs import OUT, REJECTED, TALLY, Leg
 from transforms.outcome import Outcome, rejection, rejections
-from transforms.progress import ProgressLog
+from transforms.progress import ProgressLog, Step
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,10 @@ def test_one_bad_element_costs_only_itself(log: Path) -> None:
         },
     )
     steps, _ = ProgressLog(str(log)).read_from(0)
-    assert Counter(steps) == {
-        (Stage.SELECT, 1, 0): 3,
-        (Stage.SELECT, 1, 1): 3,
-        (Stage.SELECT, 3, 1): 1,
-        (Stage.SELECT, 2, 2): 1,
-    }
+    counted = [one for one in steps if isinstance(one, Step)]
+    assert {one.stage for one in counted} == {Stage.SELECT}
+    assert sum(one.entered for one in counted) == 11
+    assert sum(one.rejected for one in counted) == 6
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 from schemas.rejection import Stage
-from transforms.progress import ProgressLog
+from transforms.progress import GATHERED_S, ProgressLog, Replied, Step
 
 LINES = 300
 
@@ -17,8 +19,10 @@ WRITE = f"""
 import sys
 from transforms.progress import ProgressLog
 from schemas.rejection import Stage
+log = ProgressLog(sys.argv[1])
 for number in range({LINES}):
-    ProgressLog(sys.argv[1]).add(Stage(sys.argv[2]), entered=number, rejected=1)
+    log.add(Stage(sys.argv[2]), entered=number, rejected=1)
+    log.flush()
 """
 
 
@@ -42,6 +46,7 @@ def test_a_line_that_is_not_whole_waits(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = ProgressLog(str(path))
     log.add(Stage.CUT, entered=2, rejected=1)
+    log.flush()
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:5])
     assert log.read_from(0) == ([(Stage.CUT, 2, 1)], len(whole))
@@ -54,6 +59,7 @@ def test_lines_that_lie_over_each_other_cost_only_themselves(tmp_path: Path) -> 
     path = tmp_path / "log"
     log = ProgressLog(str(path))
     log.add(Stage.CUT, entered=2, rejected=1)
+    log.flush()
     with path.open("ab") as file:
         for torn in (
             b'e", 7, 0]',
@@ -66,7 +72,36 @@ def test_lines_that_lie_over_each_other_cost_only_themselves(tmp_path: Path) -> 
             file.write(torn + b"\n")
         file.write(b'["slowest", "cut"]\n["replies", 1]\n')
     log.add(Stage.CUT, entered=3, rejected=0)
+    log.flush()
     assert log.read_from(0) == ([(Stage.CUT, 2, 1), (Stage.CUT, 3, 0)], path.stat().st_size)
+
+
+def test_what_comes_in_a_moment_is_one_line(tmp_path: Path) -> None:
+    log = ProgressLog(str(tmp_path / "log"))
+    for _ in range(1_000):
+        log.add(Stage.CUT, entered=2, rejected=1)
+        log.add_replies(asked=1, prompt_tokens=10, cost=0.5)
+    log.flush()
+    log.flush()
+    found, _ = log.read_from(0)
+    assert len(found) < 200
+    steps = [one for one in found if isinstance(one, Step)]
+    assert sum(one.entered for one in steps) == 2_000
+    assert sum(one.rejected for one in steps) == 1_000
+    replies = [one for one in found if isinstance(one, Replied)]
+    assert sum(one.asked for one in replies) == 1_000
+    assert sum(one.cost for one in replies) == 500.0
+
+
+def test_what_is_not_told_within_a_moment_is_told_with_the_next(tmp_path: Path) -> None:
+    """Nobody has to wait for the end of a bundle, which may be hours away."""
+    log = ProgressLog(str(tmp_path / "log"))
+    log.add(Stage.CUT, entered=1, rejected=0)
+    log.add(Stage.CUT, entered=1, rejected=0)
+    time.sleep(GATHERED_S)
+    log.add(Stage.CUT, entered=1, rejected=0)
+    lines = (tmp_path / "log").read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [["cut", 1, 0], ["cut", 2, 0]]
 
 
 def test_nowhere_and_nothing_yet(tmp_path: Path) -> None:

@@ -183,4 +183,5 @@ def ask_stored(
                 holds = entries[reply.request_id].put(reply.model_dump(mode="json"))
                 replies[reply.request_id] = Reply.model_validate(holds)
             _note_reply(progress, settings, reply)
+        progress.flush()
     return replies
