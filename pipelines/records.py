@@ -72,7 +72,7 @@ def _rows(
     """One row, under the first digits of its id; none if the record can't be written down."""
     identity, record = named(element)
     try:
-        packed = zlib.compress(record.to_json().encode("utf-8"), 1)
+        packed = zlib.compress(record.model_dump_json().encode("utf-8"), 1)
     except Exception as error:
         if is_fatal(error):
             raise

@@ -29,7 +29,7 @@ from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, NO_NEEDS, Hints, Needs
 from transforms.pieces import Piece
 from transforms.progress import NOWHERE, ProgressLog
-from transforms.publish.card_counts import Counts, card_entry
+from transforms.publish.card_counts import Counts
 from transforms.publish.finish import RunFacts, finish_dataset, make_funnel
 from transforms.publish.ledger import (
     CountSamples,
@@ -41,7 +41,7 @@ from transforms.publish.ledger import (
     rejected_tables,
 )
 from transforms.publish.manifest import ShardEntry
-from transforms.publish.stage import Router, WriteShards, index_entry_of
+from transforms.publish.stage import Router, WriteShards, card_entry_of, index_entry_of
 from transforms.trouble import DATASET, minding
 from transforms.video.exclude import Exclusion
 
@@ -173,7 +173,7 @@ class Way(beam.PTransform):
             "entries": routed | "Entries" >> beam.Map(index_entry_of),
             "shards": shards,
         } | "KeepIndex" >> KeepIndex(plan.pieces_folder)
-        cards = routed | "Cards" >> beam.Map(lambda one: card_entry(one.sample, one.partition))
+        cards = routed | "Cards" >> beam.Map(card_entry_of)
         rejected = (
             self._rejections
             | "AllRejections" >> beam.Flatten()

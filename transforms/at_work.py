@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,8 +24,13 @@ from transforms.outcome import Subject
 NOTE_BYTES = 1024
 MAX_SUBJECTS = 4
 MAX_NAME_CHARS = 60
-_BLANK = b" " * NOTE_BYTES
+_DONE = b"-"
+"""Over the beginning of a note, so that it is none any more."""
+_LOOK_S = 1.0
+"""How often a worker looks whether its file is still the one in the folder."""
 _held = threading.local()
+_cleared: dict[str, int] = {}
+"""How often this process has cleared a folder; others look at their files."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class AtWork:
         finally:
             if file is not None:
                 with suppress(OSError):
-                    os.pwrite(file, _BLANK, 0)
+                    os.pwrite(file, _DONE, 0)
 
     def _note(self, stage: Stage, subjects: Sequence[Subject]) -> int | None:
         """The file where it stands now; None if it can't be noted, which must not cost the work."""
@@ -74,18 +80,36 @@ class AtWork:
         """Forget all notes. Only while no other run uses the folder."""
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+            _cleared[self.folder] = _cleared.get(self.folder, 0) + 1
 
     def _file(self) -> IO[bytes]:
         """The file of this thread; closed with the thread, or when it works for another run."""
+        held: _Held | None = getattr(_held, "file", None)
+        now_s = time.monotonic()
+        mine = (self.folder, _cleared.get(self.folder, 0), os.getpid())
+        if held is not None and held.of == mine:
+            if now_s - held.looked_s < _LOOK_S:
+                return held.file
+            if os.fstat(held.file.fileno()).st_nlink:
+                held.looked_s = now_s
+                return held.file
         thread = f"{platform.node()}-{os.getpid()}-{threading.get_native_id()}"
         path = Path(self.folder, thread)
-        held: tuple[Path, IO[bytes]] | None = getattr(_held, "file", None)
-        if held is not None and held[0] == path and os.fstat(held[1].fileno()).st_nlink:
-            return held[1]
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("wb", buffering=0)
-        _held.file = path, file
+        _held.file = _Held(mine, file, now_s)
         return file
+
+
+@dataclass
+class _Held:
+    """The file of a thread."""
+
+    of: tuple[str, int, int]
+    """The folder, how often this process has cleared it, and the process."""
+    file: IO[bytes]
+    looked_s: float
+    """When it was there, by a clock of its own."""
 
 
 NOT_NOTED = AtWork()

@@ -111,6 +111,10 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
     def _at(self, element: Any) -> AbstractContextManager[None]:
         return named(self._stage, self._subjects(element))
 
+    def get_num_bytes(self, batch: Sequence[Any]) -> int:
+        """0: Beam would pickle each batch once more, only to count its bytes for a metric."""
+        return 0
+
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         size = self._teacher.settings.batch
         return {"min_batch_size": size, "max_batch_size": size}

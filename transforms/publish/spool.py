@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from schemas.sample import Sample
-from transforms.publish.planning import Partition, PlannedSample
+from transforms.publish.planning import PlannedSample
 from transforms.trouble import minding
 
 MEMORY_BYTES = 32 << 20
@@ -31,21 +31,11 @@ class Packed:
     """Its JSON."""
 
 
-def pack(
-    sample: Sample, partition: Partition, rank: int, media_ref: str, media_bytes: int
-) -> Packed:
+def pack(sample: Sample, planned: PlannedSample, rank: int) -> Packed:
     """Make a sample small to travel."""
     text = sample.to_json().encode("utf-8")
-    planned = PlannedSample(
-        key=sample.id,
-        split=sample.split,
-        partition=partition,
-        json_bytes=len(text),
-        mp4_bytes=media_bytes,
-        filled=(),
-        media_ref=media_ref,
-    )
-    return Packed(rank, planned, zlib.compress(text, 1))
+    # Which lists are filled was needed to plan the shards, and is long.
+    return Packed(rank, planned.model_copy(update={"filled": ()}), zlib.compress(text, 1))
 
 
 class Spool(Mapping[str, Sample]):

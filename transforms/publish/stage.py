@@ -22,11 +22,11 @@ from transforms.publish.buckets import (
     plan_bucket,
     shard_table,
 )
-from transforms.publish.card_counts import card_entry
+from transforms.publish.card_counts import CardEntry, card_entry
 from transforms.publish.files import sha256_file
 from transforms.publish.index import IndexEntry, index_entry
 from transforms.publish.planning import (
-    Partition,
+    PlannedSample,
     ShardPlan,
     check_plannable,
     check_shard_bytes,
@@ -45,9 +45,8 @@ class Routed:
     """A sample on its way into a shard."""
 
     sample: Sample
-    partition: Partition
-    media_ref: str
-    media_bytes: int
+    planned: PlannedSample
+    """What its shard needs to know of it."""
     video_id: str
     clip_id: str
     task_id: str
@@ -66,19 +65,21 @@ class Router:
         check_license(case, self.publish)
         scene = case.scene
         part = partition(scene.video.id, self.seed, self.publish)
+        samples = [
+            make_sample(case, route, self.verify, pipeline_version=self.pipeline_version)
+            for route in routes(case, self.verify)
+        ]
         routed = [
             Routed(
-                sample=make_sample(
-                    case, route, self.verify, pipeline_version=self.pipeline_version
+                sample=sample,
+                planned=plan_sample(
+                    sample, part, scene.media.size_bytes, media_ref=scene.media.ref
                 ),
-                partition=part,
-                media_ref=scene.media.ref,
-                media_bytes=scene.media.size_bytes,
                 video_id=scene.video.id,
                 clip_id=scene.clip.id,
                 task_id=case.task.id,
             )
-            for route in routes(case, self.verify)
+            for sample in samples
         ]
         for one in routed:
             _prove(one)
@@ -86,18 +87,23 @@ class Router:
 
 
 def _prove(routed: Routed) -> None:
-    """Write down a sample with its entries: what can't be written costs its task here, and would
-    cost the run where shards and index are made."""
-    routed.sample.to_json()
-    card_entry(routed.sample, routed.partition)
+    """Make what is made of a sample later: what can't be made costs its task here, and would cost
+    the run where shards and index are written."""
+    check_plannable(routed.planned)
+    card_entry_of(routed)
     index_entry_of(routed)
+
+
+def card_entry_of(routed: Routed) -> CardEntry:
+    """What the card counts of a sample."""
+    return card_entry(routed.sample, routed.planned.partition)
 
 
 def index_entry_of(routed: Routed) -> IndexEntry:
     """What the index says of a sample, apart from where it lies."""
     return index_entry(
         routed.sample,
-        routed.partition,
+        routed.planned.partition,
         video_id=routed.video_id,
         clip_id=routed.clip_id,
         task_id=routed.task_id,
@@ -159,8 +165,7 @@ class WriteShards(beam.PTransform):
 
 
 def _sized(routed: Routed) -> Sized:
-    planned = plan_sample(routed.sample, routed.partition, routed.media_bytes)
-    check_plannable(planned)
+    planned = routed.planned
     group = planned.split, planned.partition
     return Sized(group, planned.key, entry_bytes(planned), planned.filled)
 
@@ -187,9 +192,9 @@ def _plan(
 
 
 def _to_shard(routed: Routed, table: ShardTable) -> tuple[tuple[str, int], Packed]:
-    sample = routed.sample
-    place = table.place(sample.split, routed.partition, sample.id)
-    packed = pack(sample, routed.partition, place.rank, routed.media_ref, routed.media_bytes)
+    planned = routed.planned
+    place = table.place(planned.split, planned.partition, planned.key)
+    packed = pack(routed.sample, planned, place.rank)
     return (place.path, place.samples), packed
 
 

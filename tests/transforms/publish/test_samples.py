@@ -287,10 +287,10 @@ def test_the_router_keeps_the_samples_of_a_video_together() -> None:
             assert outcome.entered == 1
             [several] = outcome.outputs
             routed += several
-        assert len({one.partition for one in routed}) == 1
+        assert len({one.planned.partition for one in routed}) == 1
         assert {one.video_id for one in routed} == {scene.video.id}
-        assert {one.media_ref for one in routed} == {scene.media.ref}
-        sides.add(routed[0].partition)
+        assert {one.planned.media_ref for one in routed} == {scene.media.ref}
+        sides.add(routed[0].planned.partition)
     assert sides == {"train", "validation"}
 
 

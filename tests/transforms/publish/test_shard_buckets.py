@@ -165,7 +165,13 @@ def routed(clips: list[Clip], tmp_path: Path) -> list[Routed]:
         filled = ("grounding.segments",) if number in (7, 12) else ()
         sample = make_sample(f"{split}-{content_id('t', number)}", clip, split=split, filled=filled)
         size = clip.path.stat().st_size
-        found.append(Routed(sample, "train", clip.path.name, size, "v", "c", "t"))
+        found.append(
+            Routed(
+                sample,
+                plan_sample(sample, "train", size, media_ref=clip.path.name),
+                *("v", "c", "t"),
+            )
+        )
     return found
 
 
@@ -189,8 +195,8 @@ def written(routed: list[Routed], folder: Path, bucket_samples: int) -> list[Sha
 def test_a_run_writes_what_one_process_would(routed: list[Routed], tmp_path: Path) -> None:
     shards = written(routed, tmp_path / "run", 1_000)
     samples = {one.sample.id: one.sample for one in routed}
-    media = {one.sample.id: tmp_path / "store" / one.media_ref for one in routed}
-    planned = [plan_sample(one.sample, one.partition, one.media_bytes) for one in routed]
+    media = {one.sample.id: tmp_path / "store" / one.planned.media_ref for one in routed}
+    planned = [one.planned for one in routed]
     alone = [
         write_shard(plan, samples, media, tmp_path / "alone")
         for plan in plan_shards(planned, 60_000)
@@ -212,9 +218,7 @@ def test_a_run_in_many_buckets(routed: list[Routed], tmp_path: Path) -> None:
         wanted = [one.sample.id for one in routed if one.sample.split == split]
         assert sorted(found) == sorted(wanted)
         assert found[LEAD_SAMPLES:] == sorted(found[LEAD_SAMPLES:])
-    at_once = plan_shards(
-        [plan_sample(one.sample, one.partition, one.media_bytes) for one in routed], 60_000
-    )
+    at_once = plan_shards([one.planned for one in routed], 60_000)
     assert len(shards) > len(at_once), "there were no several buckets"
 
 
@@ -230,7 +234,10 @@ def test_texts_wait_on_disk_when_there_are_many(
     samples = [make_sample(f"s{number:02d}", clips[0]) for number in range(20)]
     size = clips[0].path.stat().st_size
     shuffled = random.Random(0).sample(samples, 20)
-    packed = [pack(one, "train", 0 if one.id == "s07" else 5, "ref", size) for one in shuffled]
+    packed = [
+        pack(one, plan_sample(one, "train", size, media_ref="ref"), 0 if one.id == "s07" else 5)
+        for one in shuffled
+    ]
     with Spool(packed) as spool:
         assert spool._file._rolled  # type: ignore[attr-defined]
         rest = [one.id for one in samples if one.id != "s07"]
@@ -246,9 +253,8 @@ def test_a_full_disk_for_temporary_files_is_named(
     """It is not the dataset's, whose folder would be named where shards are written."""
     monkeypatch.setattr("transforms.publish.spool.MEMORY_BYTES", 1_000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    packed = [
-        pack(make_sample(f"s{number:02d}", clips[0]), "train", 5, "ref", 1) for number in range(20)
-    ]
+    samples = [make_sample(f"s{number:02d}", clips[0]) for number in range(20)]
+    packed = [pack(one, plan_sample(one, "train", 1, media_ref="ref"), 5) for one in samples]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, limits[1]))
     try:
