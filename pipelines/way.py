@@ -109,7 +109,7 @@ class Way(beam.PTransform):
         label = name or str(stage).capitalize()
         done = elements | label >> AskTeacher(stage, asker, subjects, teacher, self._care(stage))
         if tallied:
-            self._tally(label, done)
+            self._tallies.append(done[TALLY])
         self._rejections.append(done[REJECTED])
         self._usage.append(done[USAGE] | f"{label}Usage" >> beam.ParDo(SumInBundle()))
         return done[OUT]
@@ -129,7 +129,7 @@ class Way(beam.PTransform):
         done = elements | label >> Leg(
             stage, work, subjects, self._plan.progress, self._care(stage), needs=needs
         )
-        self._tally(label, done)
+        self._tallies.append(done[TALLY])
         self._rejections.append(done[REJECTED])
         return done[OUT]
 
@@ -151,9 +151,6 @@ class Way(beam.PTransform):
     def _count_out(self, stage: Stage, elements: Any) -> None:
         label = f"Out{str(stage).capitalize()}{len(self._outs)}"
         self._outs.append(elements | label >> beam.ParDo(CountInBundle(str(stage))))
-
-    def _tally(self, label: str, done: Any) -> None:
-        self._tallies.append(done[TALLY] | f"{label}Tally" >> beam.ParDo(SumInBundle()))
 
     def _publish(self, root: Any, cases: Any) -> beam.PCollection:
         plan = self._plan

@@ -27,9 +27,7 @@ class SumInBundle(beam.DoFn):
         self._sums[key] = self._sums[key] + value if key in self._sums else value
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for pair in self._sums.items():
-            # The end of the window, as a combination of all of it would have.
-            yield WindowedValue(pair, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield from map(of_bundle, self._sums.items())
 
 
 class CountInBundle(beam.DoFn):
@@ -46,5 +44,10 @@ class CountInBundle(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._count:
-            pair = self._key, self._count
-            yield WindowedValue(pair, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+            yield of_bundle((self._key, self._count))
+
+
+def of_bundle(value: Any) -> WindowedValue:
+    """What a bundle as a whole puts out: at the end of the window, as a combination of all of it
+    would be."""
+    return WindowedValue(value, GlobalWindow().max_timestamp(), (GlobalWindow(),))

@@ -19,6 +19,7 @@ import apache_beam as beam
 
 from schemas.rejection import Reason, Rejected, Stage
 from transforms.at_work import NOT_NOTED, AtWork
+from transforms.bundle_sums import of_bundle
 from transforms.failure_limit import NO_LIMIT, FailureLimit
 from transforms.leg_metrics import note_reuse
 from transforms.lookups import watching
@@ -48,7 +49,8 @@ class Care:
 
 
 class Leg(beam.PTransform):
-    """Applies `work` to each element; three outputs: OUT, REJECTED and TALLY.
+    """Applies `work` to each element; three outputs: OUT, REJECTED and TALLY, which holds a pair of
+    stage and number that entered for each bundle.
 
     `subjects` names what an element stands for, should the work fail as a whole. A step between two
     legs is one, too, with nowhere for its progress and without use for its tally.
@@ -101,10 +103,16 @@ class _LegFn(beam.DoFn):
         yield from outcome.outputs
         for rejection in outcome.rejections:
             yield beam.pvalue.TaggedOutput(REJECTED, rejection)
-        yield beam.pvalue.TaggedOutput(TALLY, (str(self._stage), outcome.entered))
+        self._entered += outcome.entered
 
-    def finish_bundle(self) -> None:
+    def start_bundle(self) -> None:
+        self._entered = 0
+
+    def finish_bundle(self) -> Iterator[Any]:
         self._progress.flush()
+        if self._entered:
+            tally = of_bundle((str(self._stage), self._entered))
+            yield beam.pvalue.TaggedOutput(TALLY, tally)
 
     def _outcome(self, element: Any) -> Outcome[Any]:
         try:

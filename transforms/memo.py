@@ -9,7 +9,9 @@ runs may work on one store at once: who is first with an entry wins, the others 
 from __future__ import annotations
 
 import errno
+import functools
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,10 +58,11 @@ class MemoStore:
 
     def path(self, ref: str) -> Path:
         """Where a stored file lies, given its reference. Raises ValueError if it leads outside."""
-        path = Path(self.root, ref).resolve()
-        if not path.is_relative_to(Path(self.root).resolve()):
+        root = _real(self.root)
+        path = os.path.realpath(f"{root}/{ref}")
+        if not is_inside(ref) or not path.startswith(f"{root}/"):
             raise ValueError(f"{ref!r} leads outside of the memo store")
-        return path
+        return Path(path)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -74,6 +77,11 @@ class MemoStore:
     def sweep(self) -> None:
         """Remove what killed runs left half-built; others may be at work."""
         sweep(Path(self.root, "tmp"))
+
+
+def is_inside(ref: str) -> bool:
+    """Whether a reference, by its words, names something in the store."""
+    return all(part not in ("", ".", "..") for part in ref.split("/"))
 
 
 @dataclass(frozen=True)
@@ -100,11 +108,15 @@ class Entry:
         return result
 
     def _read(self) -> Any | None:
-        place = Path(self.root, self._ref)
+        place = f"{self.root}/{self._ref}"
         with minding(Path(self.root), STORE):
             try:
-                stored = json.loads((place / RESULT_FILE).read_text("utf-8"))
-                sizes = {name: (place / name).stat().st_size for name in stored["files"]}
+                with open(f"{place}/{RESULT_FILE}", "rb") as file:  # noqa: PTH123 - looked up often
+                    stored = json.loads(file.read())
+                sizes = {
+                    name: os.stat(f"{place}/{name}").st_size  # noqa: PTH116
+                    for name in stored["files"]
+                }
             except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
                 # A machine that lost power can leave a file without its content.
                 return None
@@ -146,6 +158,11 @@ class Entry:
                 place.rename(aside / "broken")
             return self.finish(folder, result)
         return result
+
+
+@functools.lru_cache(16)
+def _real(root: str) -> str:
+    return os.path.realpath(root)
 
 
 @contextmanager

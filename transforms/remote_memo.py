@@ -19,7 +19,7 @@ from typing import Any
 from schemas.base import canonical_json, content_hash
 from transforms import cache
 from transforms.lookups import note_made
-from transforms.memo import RESULT_FILE, Entry, MemoStore
+from transforms.memo import RESULT_FILE, Entry, MemoStore, is_inside
 from transforms.storage import delete, is_remote, joined, listed, put, read, write
 
 
@@ -46,7 +46,7 @@ class RemoteMemoStore(MemoStore):
 
     def path(self, ref: str) -> Path:
         """A copy of a stored file. Raises ValueError if the reference leads outside."""
-        if not _is_inside(ref):
+        if is_remote(ref) or not is_inside(ref):
             raise ValueError(f"{ref!r} leads outside of the memo store")
         url = joined(self.root, ref)
         copy = cache.brought(url)
@@ -126,8 +126,3 @@ class RemoteEntry(Entry):
         text = canonical_json({"result": result, "files": sizes})
         write(joined(self._url, RESULT_FILE), text.encode("utf-8"))
         return result
-
-
-def _is_inside(ref: str) -> bool:
-    parts = ref.split("/")
-    return not is_remote(ref) and all(part not in ("", ".", "..") for part in parts)

@@ -104,7 +104,7 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         subjects = [subject for element in batch for subject in self._subjects(element)]
         with busy(leg, len(batch)), watching() as lookups, named(self._stage, subjects):
             answered = gather(self._asker, batch, model.ask, self._at)
-        found, missed = lookups.found[REPLY_STEP], lookups.missed[REPLY_STEP]
+        found, missed = (one.get(REPLY_STEP, 0) for one in (lookups.found, lookups.missed))
         note_reuse(leg, reused=found, worked=missed)
         return answered
 
