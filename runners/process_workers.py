@@ -28,6 +28,9 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
     """Beam's, which tells whoever waits for the worker that it has died."""
 
     def start_worker(self) -> None:
+        # The local runner tells its workers no options; without this one they tell all they do.
+        options = self.provision_info.provision_info.pipeline_options
+        options.update({"default_sdk_harness_log_level": "WARNING"})
         self.worker = local_job_service.SubprocessSdkWorker(
             self._worker_command_line, self.control_address, self.provision_info, self.worker_id
         )
