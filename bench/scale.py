@@ -10,7 +10,8 @@ give their ratios in them.
   that takes a fixed time. Start-up (the same run over finished work) is taken off.
 - `overhead`: CPU per clip outside media and models: reruns over finished work with two numbers of
   clips. All media and all replies are looked up, so what grows from the one to the other is our
-  own Python, Beam's, and the store's; start-up is the same in both.
+  own Python, Beam's, and the store's; start-up is the same in both. Once with some fifteen clips a
+  video, and once with one, where all that is done for a video falls on a single clip.
 - `growth`: seconds per video and peak memory for 100, 1,000 and --most tiny videos.
 - `rerun`: a rerun over finished work against the first run, on real video.
 - `million`: the table of docs/scale.md, from the constants in `million.py`; runs nothing.
@@ -51,6 +52,7 @@ DELAY_S = 0.5
 """What the teacher of `workers` takes for a reply, whoever else waits."""
 
 TINY = ("features.model=none", "shots.min_clip_s=0.5")
+SHORT = (*TINY, "shots.max_clip_s=1")
 PLAIN = ("features.model=none", "shots.max_clip_s=15", "shots.min_clip_s=0.5")
 CLIP = ("features.model=ViT-B-32", "features.pretrained=random", *PLAIN[1:])
 ONE = ("--direct_num_workers=1",)
@@ -121,6 +123,20 @@ def tiny_videos(folder: Path, count: int) -> list[Path]:
         *("-segment_time", "1", "-reset_timestamps", "1", str(folder / "%06d.mp4")),
     )
     return sorted(folder.glob("*.mp4"))[:count]
+
+
+def joined(files: Sequence[Path], length: int, folder: Path) -> list[Path]:
+    """Videos of so many files each, one after the other, not encoded again."""
+    folder.mkdir()
+    for number in range(len(files) // length):
+        parts = files[number * length : (number + 1) * length]
+        names = folder / "names.txt"
+        names.write_text("".join(f"file '{part}'\n" for part in parts), "utf-8")
+        ffmpeg(
+            *("-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy"),
+            str(folder / f"{number:06d}.mp4"),
+        )
+    return sorted(folder.glob("*.mp4"))
 
 
 def first_of(files: Sequence[Path], count: int, folder: Path) -> Path:
@@ -265,21 +281,36 @@ def clips_of(out: Path) -> int:
 
 
 def bench_overhead(folder: Path, rounds: int) -> None:
-    files = tiny_videos(folder / "all", 1_000)
-    few, many = (first_of(files, count, folder / f"in{count}") for count in (100, 1_000))
-    for inputs in (few, many):
-        run(inputs, folder / f"out-{inputs.name}", TINY)
-    clips = clips_of(folder / f"out-{many.name}") - clips_of(folder / f"out-{few.name}")
-    per_clip = []
-    for _ in range(rounds):
-        small, large = (run(one, folder / f"out-{one.name}", TINY) for one in (few, many))
-        per_clip.append(1_000 * (large.cpu_s - small.cpu_s) / clips)
-        print(
-            f"rerun over 100 clips {small.cpu_s:.1f} CPU s, over 1,000 {large.cpu_s:.1f} CPU s: "
-            f"{per_clip[-1]:.1f} ms each",
-            flush=True,
+    tiny = tiny_videos(folder / "all", 1_200)
+    longer = joined(tiny, 12, folder / "joined")
+    for name, files, settings in (
+        ("some fifteen clips a video", longer, SHORT),
+        ("one clip a video", tiny[:1_000], TINY),
+    ):
+        few, many = (
+            first_of(files, count, folder / f"in-{files[0].parent.name}-{count}")
+            for count in (len(files) // 10, len(files))
         )
-    print(f"overhead per clip: {statistics.median(per_clip):.1f} ms of CPU (aim 5)")
+        for inputs in (few, many):
+            run(inputs, folder / f"out-{inputs.name}", settings)
+        clips = clips_of(folder / f"out-{many.name}") - clips_of(folder / f"out-{few.name}")
+        for mode, options in (("one worker", ONE), ("two threads", THREADS)):
+            per_clip = []
+            for _ in range(rounds):
+                small, large = (
+                    run(one, folder / f"out-{one.name}", settings, options) for one in (few, many)
+                )
+                per_clip.append(1_000 * (large.cpu_s - small.cpu_s) / clips)
+                print(
+                    f"  {name}, {mode}: reruns {small.cpu_s:.1f} and {large.cpu_s:.1f} CPU s for "
+                    f"{clips} clips between them: {per_clip[-1]:.1f} ms each",
+                    flush=True,
+                )
+            print(
+                f"{name}, {mode}: overhead {statistics.median(per_clip):.1f} ms of CPU a clip "
+                "(aim 5)",
+                flush=True,
+            )
 
 
 def bench_growth(folder: Path, most: int) -> None:
