@@ -114,7 +114,7 @@ class _LegFn(beam.DoFn):
                 raise
             with named(self._stage, subjects_told(self._subjects, element)):
                 LOG.exception("failed")
-            detail = f"{type(error).__name__}: {error}"[:500]
+            detail = f"{type(error).__name__}: {error}"
             return self._all_rejected(element, Reason.INTERNAL_ERROR, detail)
 
     def _worked(self, element: Any) -> Outcome[Any]:

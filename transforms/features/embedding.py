@@ -34,7 +34,7 @@ def reading_pictures() -> Iterator[None]:
     except (OSError, ValueError) as error:
         if is_fatal(error):
             raise
-        detail = f"{type(error).__name__}: {error}"[:300]
+        detail = f"{type(error).__name__}: {error}"
         raise Rejected(
             Reason.FEATURES_FAILED, detail, lasting=False, passing=is_passing(error)
         ) from error
