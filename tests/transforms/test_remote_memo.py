@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from object_store import BUCKET, ObjectStore
 
-from transforms import cache
+from transforms import cache, remote_memo
 from transforms.memo import RESULT_FILE, Entry, MemoStore
 from transforms.remote_memo import RemoteMemoStore, open_store
 from transforms.storage import StorageError, check_usable
@@ -32,8 +34,18 @@ def with_file(store: MemoStore, content: bytes = b"whole") -> Entry:
 
 def forget_copies() -> None:
     """As another machine, which has none."""
+    remote_memo._KNOWN.clear()
     for path in (cache.cache_folder() / "files").glob("*/*/*"):
         path.unlink()
+
+
+@contextlib.contextmanager
+def on_machine(name: str) -> Iterator[None]:
+    """A new process on a machine that keeps its copies."""
+    remote_memo._KNOWN.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cache.FOLDER_VARIABLE, str(cache.cache_folder() / name))
+        yield
 
 
 def test_a_folder_is_no_url(tmp_path: Path) -> None:
@@ -133,6 +145,37 @@ def test_what_is_forgotten_is_gone_here_and_there(store: MemoStore, objects: Obj
     assert objects.files() == {}
     with pytest.raises(FileNotFoundError, match="run it again"):
         store.path(entry.ref("clip.mp4"))
+
+
+def test_what_was_made_anew_is_not_taken_from_an_old_copy(store: MemoStore) -> None:
+    """A damaged mp4 was found and made anew on one machine; another one has a copy of it."""
+    ref = store.entry("s", 1).ref("clip.mp4")
+    with on_machine("a"):
+        with_file(store, b"damaged")
+    with on_machine("b"):
+        assert store.path(ref).read_bytes() == b"damaged"
+    with on_machine("a"):
+        store.forget(ref)
+        entry = store.entry("s", 1)
+        with entry.building() as folder:
+            (folder / "clip.mp4").write_bytes(b"mended!")
+            entry.finish(folder, {"sha256": "another"})
+    with on_machine("b"):
+        assert store.path(ref).read_bytes() == b"mended!"
+
+
+def test_who_looks_it_up_again_learns_that_it_was_made_anew(store: MemoStore) -> None:
+    ref = store.entry("s", 1).ref("clip.mp4")
+    with_file(store, b"damaged")
+    assert store.path(ref).read_bytes() == b"damaged"
+    known = remote_memo._KNOWN.get(f"{store.root}/{ref.rpartition('/')[0]}")
+    with on_machine("another"):
+        store.forget(ref)
+        with_file(store, b"mended, and longer")
+    assert known is not None
+    remote_memo._KNOWN.put(f"{store.root}/{ref.rpartition('/')[0]}", known)
+    assert store.entry("s", 1).get() is not None
+    assert store.path(ref).read_bytes() == b"mended, and longer"
 
 
 def test_many_builders_at_once(store: MemoStore) -> None:
