@@ -1,10 +1,13 @@
 """A memo store on another filesystem, with copies of its files on this machine.
 
-An object store can't rename a folder, so an entry is made whole otherwise: its files go first and
-`result.json`, which states their sizes, last. Without it there is no entry; with it, but with a
-file missing or of another size, neither. What a killed run has put without a result does no harm:
-the next one puts it anew under the same names. Of two who finish the same work the first one stays,
-unless both do in the same moment: then it is the last, and a reply of a teacher can be the other's.
+An object store can't rename a folder, so an entry is made whole otherwise. Its files go first, each
+under a name that holds the hash of its content, and `result.json`, which says these names and the
+sizes, last. Without it there is no entry; with it, but with a file missing or of another size,
+neither. What a killed run has put without a result does no harm.
+
+Of two who finish the same work the first one stays. Where a filesystem has no request for that,
+and both finish in the same moment, it is the last; but whichever result stands, its own files are
+there, never the other's. What the other one put costs room until the entry is forgotten.
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from schemas.base import canonical_json, content_hash
 from transforms import cache
 from transforms.lookups import note_made
 from transforms.memo import RESULT_FILE, Entry, MemoStore
-from transforms.storage import delete, is_remote, joined, listed, put, read, write
+from transforms.storage import delete, is_remote, joined, listed, put, read, write, write_new
 
 KNOWN_ENTRIES = 10_000
+HASH_CHARS = 20
 
 
 def open_store(root: str) -> MemoStore:
@@ -110,10 +114,7 @@ class RemoteEntry(Entry):
         return stored.result
 
     def put(self, result: Any) -> Any:
-        if (first := self._read()) is not None:
-            return first
-        self._finish(result, {})
-        return result
+        return self._finish(result, {}, {})
 
     @contextmanager
     def building(self) -> Iterator[Path]:
@@ -127,24 +128,43 @@ class RemoteEntry(Entry):
         """
         if (first := self._read()) is not None:
             return first
-        files = sorted(path for path in folder.iterdir() if path.name != RESULT_FILE)
-        sizes = {path.name: path.stat().st_size for path in files}
-        for path in files:
-            put(path, joined(self._url, path.name))
-        stored = self._finish(result, sizes)
-        for path in files:
-            file = stored.files[path.name]
-            cache.adopt(path, file.url, file.made_of)
-        return result
+        files = {path.name: path for path in folder.iterdir() if path.name != RESULT_FILE}
+        sizes = {name: path.stat().st_size for name, path in sorted(files.items())}
+        names = {name: _stored_name(path) for name, path in files.items()}
+        for name in sizes:
+            put(files[name], joined(self._url, names[name]))
+        standing = self._finish(result, sizes, names)
+        # What was made here, and stands there, is a copy already.
+        for name, file in (_KNOWN.get(self._url) or {}).items():
+            if name in names and file.url == joined(self._url, names[name]):
+                cache.adopt(files[name], file.url, file.made_of)
+        return standing
 
-    def _finish(self, result: Any, sizes: dict[str, int]) -> _Stored:
+    def _finish(self, result: Any, sizes: dict[str, int], names: dict[str, str]) -> Any:
+        """Put the result; gives the one that holds from now on."""
         note_made(self.step)
-        data = canonical_json({"result": result, "files": sizes}).encode("utf-8")
-        write(joined(self._url, RESULT_FILE), data)
+        place = joined(self._url, RESULT_FILE)
+        text = canonical_json({"result": result, "files": sizes, "names": names})
+        data = text.encode("utf-8")
+        if not write_new(place, data):
+            if (first := self._read()) is not None:
+                return first
+            # What stands there is no entry, or none can be put on condition.
+            write(place, data)
+            # Somebody else may have done the same just now.
+            if (standing := self._read()) is not None:
+                return standing
         stored = _parsed(self._url, data)
         assert stored is not None
         _KNOWN.put(self._url, stored.files)
-        return stored
+        return result
+
+
+def _stored_name(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    # The end stays: it tells the format.
+    return f"{digest[:HASH_CHARS]}-{path.name}"
 
 
 @dataclass(frozen=True)
@@ -172,13 +192,18 @@ def _stored(url: str) -> _Stored | None:
 def _parsed(url: str, data: bytes) -> _Stored | None:
     try:
         stored = json.loads(data)
-        files, result = dict(stored["files"]), stored["result"]
+        sizes: dict[str, int] = dict(stored["files"])
+        result = stored["result"]
+        # An entry that was copied from a folder has none.
+        names: dict[str, str] = dict(stored.get("names", {}))
     except (ValueError, TypeError, KeyError):
         return None
     made_of = hashlib.sha256(data).hexdigest()
-    return _Stored(
-        result, {name: _File(joined(url, name), size, made_of) for name, size in files.items()}
-    )
+    files = {
+        name: _File(joined(url, names.get(name, name)), size, made_of)
+        for name, size in sizes.items()
+    }
+    return _Stored(result, files)
 
 
 def _files_of(url: str) -> dict[str, _File]:
