@@ -33,8 +33,8 @@ class ObjectStore:
     endpoint: str
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of each."""
-    broken: bool = False
-    """While true every request is answered 503."""
+    failures: int = 0
+    """So many of the next requests are answered 503."""
     conditions: str = "kept"
     """What becomes of a put that must not replace anything; some servers ignore or refuse that."""
     before: Callable[[str, str], None] | None = None
@@ -82,7 +82,8 @@ def serving() -> Iterator[ObjectStore]:
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         store.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
-        if store.broken:
+        if store.failures > 0:
+            store.failures -= 1
             start_response("503 Slow Down", [("Content-Length", "0")])
             return [b""]
         conditional = store.conditions != "kept" and environ.pop("HTTP_IF_NONE_MATCH", None)
