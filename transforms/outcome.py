@@ -77,7 +77,8 @@ def rejections(
     where they are long: they are published.
     """
     if reason in FAILURES:
-        detail = without_paths(detail)[:MAX_FAILURE_CHARS]
+        # Cut before, too: an error can hold anything, of any length.
+        detail = without_paths(detail[: 4 * MAX_FAILURE_CHARS])[:MAX_FAILURE_CHARS]
     for subject, parent in subjects:
         yield Rejection(stage=stage, reason=reason, subject=subject, parent=parent, detail=detail)
 
