@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,17 @@ from rich.console import Console
 from pipelines import derive, features
 from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK
 
+LOG_VARIABLE = "PROOFREEL_LOG"
+OURS = ("pipelines", "runners", "transforms")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 done, 1 failed, 2 asked wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if os.environ.get(LOG_VARIABLE) == "debug":
+        for name in OURS:
+            logging.getLogger(name).setLevel(logging.DEBUG)
     # Beam warns of cloud libraries that are not installed; nobody here asked for them.
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     logging.getLogger().addFilter(_worth_saying)

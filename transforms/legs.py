@@ -28,6 +28,7 @@ from transforms.needs import NO_HINTS, NO_NEEDS, Hints, Needs
 from transforms.outcome import Outcome, Subject, Work, is_fatal, rejections
 from transforms.progress import ProgressLog
 from transforms.retry import RetryPolicy, tried
+from transforms.subjects import subjects_told
 
 LOG = logging.getLogger(__name__)
 
@@ -122,9 +123,9 @@ class _LegFn(beam.DoFn):
         except Exception as error:
             if is_fatal(error):
                 raise
-            with named(self._stage, self._subjects(element)):
+            with named(self._stage, subjects_told(self._subjects, element)):
                 LOG.exception("failed")
-            detail = f"{type(error).__name__}: {error}"[:500]
+            detail = f"{type(error).__name__}: {error}"
             return self._all_rejected(element, Reason.INTERNAL_ERROR, detail)
 
     def _worked(self, element: Any) -> Outcome[Any]:
@@ -139,7 +140,7 @@ class _LegFn(beam.DoFn):
                 note_reuse(self._leg, reused=lookups.reused, worked=lookups.worked)
 
     def _all_rejected(self, element: Any, reason: Reason, detail: str) -> Outcome[Any]:
-        subjects = self._subjects(element)
+        subjects = subjects_told(self._subjects, element)
         return Outcome((), list(rejections(self._stage, subjects, reason, detail)), len(subjects))
 
 

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from schemas.rejection import Reason, Rejected, Rejection, Stage
+from schemas.rejection import FAILURES, Reason, Rejected, Rejection, Stage
+from transforms.machine_paths import without_paths
 
 Subject = tuple[str, str]
 """Id of a subject and of what it was made from."""
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
+
+MAX_FAILURE_CHARS = 500
 
 
 class StopRunError(Exception):
@@ -68,7 +71,14 @@ class Work(Protocol[Output]):
 def rejections(
     stage: Stage, subjects: Iterable[Subject], reason: Reason, detail: str
 ) -> Iterator[Rejection]:
-    """One record per subject, all for the same reason."""
+    """One record per subject, all for the same reason.
+
+    The words of machines and of our own code lose what they say about this machine, and their end
+    where they are long: they are published.
+    """
+    if reason in FAILURES:
+        # Cut before, too: an error can hold anything, of any length.
+        detail = without_paths(detail[: 4 * MAX_FAILURE_CHARS])[:MAX_FAILURE_CHARS]
     for subject, parent in subjects:
         yield Rejection(stage=stage, reason=reason, subject=subject, parent=parent, detail=detail)
 

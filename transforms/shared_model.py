@@ -12,28 +12,38 @@ like. Here the folder is private, and so is the password.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import stat
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from schemas.base import content_hash
 from transforms.outcome import StopRunError
+from transforms.trouble import AGAIN
+
+LOG = logging.getLogger(__name__)
 
 ATTEMPTS = 5
+LOAD_WAIT_S = 1_800.0
+"""How long one waits for another process that loads a model, which may have to fetch it first."""
+TOLD_AFTER_S = 60.0
+POLL_S = 0.1
+MAX_TITLE_CHARS = 100
 KEY_FILE = "key"
 BEAMS_WORKER = "apache_beam.runners.worker.sdk_worker_main"
 
 Found = TypeVar("Found")
 
 _is_worker = False
-_kept_open: list[int] = []
+_kept_open: list[IO[str]] = []
 """Locks of the models that this process has loaded; the system lets go of them when it ends."""
 
 
@@ -76,6 +86,7 @@ class SharedModel:
         processes that see other GPUs or run other packages have others anyway."""
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         self._name = content_hash("shared", sys.prefix, gpus, *made_of)[:32]
+        self._title = " ".join(map(str, made_of))[:MAX_TITLE_CHARS]
         self._make = make
         self._lock = threading.Lock()
         self._found: Any = None
@@ -107,7 +118,7 @@ class SharedModel:
     def _held(self) -> Any:
         with self._lock:
             if self._found is None:
-                self._found = _acquire(self._name, self._make)
+                self._found = _acquire(self._name, self._title, self._make)
             return self._found
 
     def _lost(self, held: Any) -> None:
@@ -116,7 +127,7 @@ class SharedModel:
                 self._found = None
 
 
-def _acquire(name: str, make: Callable[[], Any]) -> Any:
+def _acquire(name: str, title: str, make: Callable[[], Any]) -> Any:
     # Beam takes its time to import, and processes without workers need none of this.
     from apache_beam.utils import multi_process_shared
 
@@ -125,12 +136,12 @@ def _acquire(name: str, make: Callable[[], Any]) -> Any:
 
     def load() -> _Held:
         held = _Held(make())
-        lock = os.open(folder / f"{name}.host", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = (folder / f"{name}.host").open("a+")
+        _lock(lock, f"gives the model {title} to others and does not answer")
         _kept_open.append(lock)
         return held
 
-    with _locked(folder / f"{name}.choice"):
+    with _locked(folder / f"{name}.choice", f"is loading the model {title}"):
         if not _is_hosted(folder / f"{name}.host"):
             # Left by one that was killed; by now somebody else may listen there.
             (folder / f"{name}.address").unlink(missing_ok=True)
@@ -139,10 +150,44 @@ def _acquire(name: str, make: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(path: Path, at: str) -> Iterator[None]:
+    with path.open("a+") as file:
+        _lock(file, at)
         yield
+
+
+def _lock(file: IO[str], at: str) -> None:
+    """Lock a file for this process, or wait until it can be; it says who has it.
+
+    `at`: what one that has it is at. Raises StopRunError if the same process has it for too long:
+    it hangs, and this one would for ever, too.
+    """
+    holder, since_s, told = "", time.monotonic(), False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            return
+        file.seek(0)
+        now_s = time.monotonic()
+        if (has_it := file.read(20)) != holder:
+            holder, since_s, told = has_it, now_s, False
+        waited_s = now_s - since_s
+        if waited_s > LOAD_WAIT_S:
+            raise StopRunError(
+                f"process {holder or 'unknown'} of this machine {at}; it was waited for for "
+                f"{LOAD_WAIT_S:g} s. Look what it waits for (a hub, a disk, a GPU), end it by "
+                f"`kill {holder or 'PID'}`, {AGAIN}"
+            )
+        if waited_s > TOLD_AFTER_S and not told:
+            LOG.warning("process %s %s; it is waited for", holder or "unknown", at)
+            told = True
+        time.sleep(POLL_S)
 
 
 def _is_hosted(path: Path) -> bool:

@@ -8,11 +8,9 @@ element alike, so it stops the run; a file that is not there is an answer, not a
 from __future__ import annotations
 
 import contextlib
-import functools
 import glob
 import re
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +81,21 @@ def write(url: str, data: bytes) -> None:
         stream.write(data)
 
 
+def write_new(url: str, data: bytes) -> bool | None:
+    """Put a file whole if there is none yet; whether it was put. Raises StorageError.
+
+    None: this can't be had there, and nothing was put. Beam's filesystems have no such request; S3
+    has one, and so have some stores that speak its language.
+    """
+    if not url.lower().startswith("s3://"):
+        return None
+    with _told(url, "written", may_lack=False):
+        options = _filesystem(url)._options
+        from transforms import s3_client
+
+        return s3_client.put_new(options, url, data)
+
+
 def put(path: Path, url: str) -> None:
     """Copy a file of this machine to `url`. Raises StorageError, OSError.
 
@@ -146,7 +159,7 @@ def check_usable(place: str) -> None:
 def _filesystem(url: str) -> Any:
     scheme = url.partition("://")[0].lower()
     if scheme == "s3":
-        _share_s3_clients()
+        _use_s3()
     try:
         return FileSystems.get_filesystem(url)
     except ValueError as error:
@@ -202,47 +215,11 @@ def _words(error: BaseException) -> Any:
     return getattr(error, "message", None) or error
 
 
-@functools.cache
-def _share_s3_clients() -> None:
-    """One S3 client per process and options. Raises StorageError if there is no library for it.
-
-    Beam makes one for every single request, which takes longer than the request. What a client of
-    Beam remembers of its last download stays its own; the library's client underneath is meant to
-    be shared by threads.
-    """
+def _use_s3() -> None:
     try:
         import boto3  # noqa: F401
     except ImportError as error:
         raise StorageError("s3:// needs boto3; install proofreel[aws]") from error
-    from apache_beam.io.aws.clients.s3 import boto3_client
+    from transforms import s3_client
 
-    made: dict[str, Any] = {}
-    lock = threading.Lock()
-
-    class SharedClient(boto3_client.Client):
-        def __init__(self, options: Any) -> None:
-            with lock:
-                key = repr(sorted(_s3_options(options).items()))
-                if key not in made:
-                    super().__init__(options)
-                    made[key] = self.client
-            self.client = made[key]
-            self._download_request = None
-            self._download_stream = None
-            self._download_pos = 0
-
-        def complete_multipart_upload(self, request: Any) -> None:
-            if request.parts:
-                return super().complete_multipart_upload(request)
-            # S3 makes no file of no parts, and Beam sends an empty file so.
-            place = {"Bucket": request.bucket, "Key": request.object}
-            self.client.abort_multipart_upload(**place, UploadId=request.upload_id)
-            self.client.put_object(**place, Body=b"")
-            return None
-
-    boto3_client.Client = SharedClient
-
-
-def _s3_options(options: Any) -> dict[str, Any]:
-    values = options if isinstance(options, dict) else options.get_all_options()
-    return {name: value for name, value in values.items() if name.startswith("s3_")}
+    s3_client.install()

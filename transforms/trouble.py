@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from transforms.outcome import StopRunError
 
 AGAIN = "then run the same command again, it goes on where it was"
 DATASET = "folder of the new dataset"
+TEMPORARY = "folder for temporary files"
+ROOM_BYTES = 1 << 20
+"""A disk with less than this is as good as full: a write that failed was larger."""
+OF_WHOLE_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+Place = tuple[Path, str]
+"""A folder, and its name for people."""
 LOST = frozenset(
     {
         *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT),
@@ -23,7 +31,8 @@ LOST = frozenset(
 
 @contextmanager
 def minding(folder: Path, what: str) -> Iterator[None]:
-    """Raises StopRunError in place of an OSError that is about `folder`, saying what to do.
+    """Raises StopRunError in place of an OSError that is about `folder`, or about a whole disk,
+    saying which and what to do.
 
     `what`: the folder's name for people, such as "memo store".
     """
@@ -36,18 +45,22 @@ def minding(folder: Path, what: str) -> Iterator[None]:
 
 
 def trouble(error: OSError, folder: Path, what: str) -> str | None:
-    """What is wrong with the folder and what to do; None if the error is not about it."""
-    if not _is_about(error, folder):
-        return None
-    where = f"the {what} {folder}"
-    if not _is_there(folder):
-        return (
-            f"{where} is gone or can't be reached ({error.strerror}): was it moved, or its disk "
-            f"unmounted? Bring it back, {AGAIN}"
-        )
+    """What is wrong, with which folder, and what to do; None if the error is about neither the
+    folder nor a whole disk."""
+    if error.errno in OF_WHOLE_DISKS:
+        return _trouble_of_disk(error, _blamed(error, (folder, what)))
+    return _trouble_of_folder(error, folder, what) if _is_about(error, folder) else None
+
+
+def _trouble_of_disk(error: OSError, places: Sequence[Place]) -> str:
+    gone = [place for place in places if not _is_there(place[0])]
+    if gone:
+        return _gone(error, *gone[0])
+    where = " or ".join(f"the {what} {folder}" for folder, what in places)
     match error.errno:
         case errno.ENOSPC:
-            return f"{where}: its disk is full ({_free(folder)}). Free some, {AGAIN}"
+            free = ", ".join(_free(folder) for folder, _ in places)
+            return f"{where}: its disk is full ({free}). Free some, {AGAIN}"
         case errno.EDQUOT:
             return f"{where}: the quota of its disk is used up. Free some, {AGAIN}"
         case errno.EFBIG:
@@ -55,22 +68,70 @@ def trouble(error: OSError, folder: Path, what: str) -> str | None:
                 f"{where}: a file grew larger than this process or file system allows. Raise the "
                 f"limit (ulimit -f), {AGAIN}"
             )
-        case errno.EROFS:
-            return f"{where} is on a disk that is read-only. Make it writable, {AGAIN}"
-        case errno.EACCES | errno.EPERM:
-            return (
-                f"{where} can't be written, for want of rights ({error.filename}). Give them to "
-                f"{_user()}, {AGAIN}"
-            )
+    return f"{where} is on a disk that is read-only. Make it writable, {AGAIN}"
+
+
+def _trouble_of_folder(error: OSError, folder: Path, what: str) -> str:
+    if not _is_there(folder):
+        return _gone(error, folder, what)
+    where = f"the {what} {folder}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"{where} can't be written, for want of rights ({error.filename}). Give them to "
+            f"{_user()}, {AGAIN}"
+        )
     return f"{where} can't be reached ({error.strerror}). Bring it back, {AGAIN}"
 
 
+def _gone(error: OSError, folder: Path, what: str) -> str:
+    return (
+        f"the {what} {folder} is gone or can't be reached ({error.strerror}): was it moved, or its "
+        f"disk unmounted? Bring it back, {AGAIN}"
+    )
+
+
+def _blamed(error: OSError, minded: Place) -> list[Place]:
+    """Where a disk may be full or read-only: where the error's file is, if it names one. A failed
+    write names none, so then those of the minded folder and of temporary files that look like it.
+    """
+    temporary = Path(tempfile.gettempdir()), TEMPORARY
+    names = _names(error)
+    if names:
+        for folder, what in (minded, temporary):
+            if any(name.is_relative_to(folder.absolute()) for name in names):
+                return [(folder, what)]
+        return [(names[0].parent, "folder")]
+    places = [minded] if _on_one_disk(minded[0], temporary[0]) else [minded, temporary]
+    return [place for place in places if _looks_like_it(error, place[0])] or places
+
+
+def _looks_like_it(error: OSError, folder: Path) -> bool:
+    try:
+        facts = os.statvfs(folder)
+    except OSError:
+        return True
+    if error.errno == errno.EROFS:
+        return bool(facts.f_flag & os.ST_RDONLY)
+    if error.errno == errno.ENOSPC:
+        no_files = bool(facts.f_files) and not facts.f_favail
+        return no_files or facts.f_bavail * facts.f_frsize < ROOM_BYTES
+    return False
+
+
+def _on_one_disk(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_dev == other.stat().st_dev
+    except OSError:
+        return False
+
+
+def _names(error: OSError) -> list[Path]:
+    names = (error.filename, error.filename2)
+    return [Path(name).absolute() for name in names if isinstance(name, str | Path)]
+
+
 def _is_about(error: OSError, folder: Path) -> bool:
-    names = [name for name in (error.filename, error.filename2) if isinstance(name, str | Path)]
-    below = any(Path(name).absolute().is_relative_to(folder.absolute()) for name in names)
-    # A failed write does not say of which file it was.
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-        return below or not names
+    below = any(name.is_relative_to(folder.absolute()) for name in _names(error))
     if error.errno in (errno.EACCES, errno.EPERM, *LOST):
         return below
     return error.errno == errno.ENOENT and below and not _is_there(folder)

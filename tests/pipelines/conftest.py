@@ -17,6 +17,7 @@ from pipeline_helpers import (
     piece_of_long_video,
     run_here,
 )
+from small_disks import mount  # noqa: F401 - a fixture
 
 SETTINGS = (
     *FAST,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,12 @@ class ObjectStore:
     endpoint: str
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of each."""
-    broken: bool = False
-    """While true every request is answered 503."""
+    failures: int = 0
+    """So many of the next requests are answered 503."""
+    conditions: str = "kept"
+    """What becomes of a put that must not replace anything; some servers ignore or refuse that."""
+    before: Callable[[str, str], None] | None = None
+    """Called with method and path before a request is answered."""
 
     @property
     def option(self) -> str:
@@ -78,9 +82,16 @@ def serving() -> Iterator[ObjectStore]:
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         store.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
-        if store.broken:
+        if store.failures > 0:
+            store.failures -= 1
             start_response("503 Slow Down", [("Content-Length", "0")])
             return [b""]
+        conditional = store.conditions != "kept" and environ.pop("HTTP_IF_NONE_MATCH", None)
+        if conditional and store.conditions == "refused":
+            start_response("501 Not Implemented", [("Content-Length", "0")])
+            return [b""]
+        if store.before is not None:
+            store.before(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         return app(environ, start_response)
 
     server = make_server("127.0.0.1", 0, answer, threaded=True)

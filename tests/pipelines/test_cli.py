@@ -385,3 +385,10 @@ def test_given_questions_are_not_lost(tmp_path: Path) -> None:
     [bad] = [row for row in rejected_rows(out) if row["reason"] == "bad_task"]
     assert "1 options" in bad["detail"]
     assert check_dataset(out / "dataset") == []
+
+
+def test_what_decoders_write_is_shown_to_who_asks_for_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROOFREEL_LOG": "debug"}
+    _, _, stderr = call("run", carphone(), "--out", tmp_path / "out", *FAST, env=environment)
+    said = [line for line in stderr.splitlines() if line.startswith("DEBUG transforms.video.media")]
+    assert any(": decode of v" in line and carphone().name in line for line in said), stderr

@@ -6,43 +6,16 @@ are skipped.
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from pipeline_helpers import FAST, left_half_built, piece_of_long_video, run_here, sha256_of_files
+from small_disks import Mount, remount
 
 RUN = (*FAST, "--set", "shots.max_clip_s=6")
-KIB = 1024
-ROOMY_KIB = 64 * KIB
-
-Mount = Callable[[Path, int], Path]
-
-
-@pytest.fixture
-def mount() -> Iterator[Mount]:
-    """Mounts a disk of some KiB in memory; it is unmounted after the test."""
-    mounted: list[Path] = []
-
-    def one(folder: Path, size_kib: int) -> Path:
-        folder.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"no right to mount: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield one
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
-
-
-def remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+ROOMY_KIB = 64 * 1024
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
+from pathlib import Path
 
+from transforms import shared_model
+from transforms.outcome import StopRunError
 from transforms.shared_model import SharedModel
 
 
@@ -16,6 +20,9 @@ class Teller:
 
     def __init__(self) -> None:
         time.sleep(0.3)
+        if Path(tempfile.gettempdir(), "hang").exists():
+            print("hangs", flush=True)
+            time.sleep(1_000.0)
         print("loaded", flush=True)
 
     def pid(self) -> int:
@@ -31,14 +38,15 @@ class Teller:
 
 
 def main() -> None:
+    shared_model.LOAD_WAIT_S = float(os.environ.get("LOAD_WAIT_S", shared_model.LOAD_WAIT_S))
     model = SharedModel(Teller, "teller")
     print("ready", os.getpid(), flush=True)
     for line in sys.stdin:
         method, *arguments = line.split()
         try:
             found = model.read("name") if method == "name" else model.call(method, *arguments)
-        except ValueError as error:
-            found = f"ValueError {error}"
+        except (ValueError, StopRunError) as error:
+            found = f"{type(error).__name__} {error}"
         print("->", found, flush=True)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from object_store import BUCKET, ObjectStore
 
-from transforms import cache
+from transforms import cache, remote_memo
 from transforms.memo import RESULT_FILE, Entry, MemoStore
 from transforms.remote_memo import RemoteMemoStore, open_store
 from transforms.storage import StorageError, check_usable
@@ -32,8 +37,18 @@ def with_file(store: MemoStore, content: bytes = b"whole") -> Entry:
 
 def forget_copies() -> None:
     """As another machine, which has none."""
+    remote_memo._KNOWN.clear()
     for path in (cache.cache_folder() / "files").glob("*/*/*"):
         path.unlink()
+
+
+@contextlib.contextmanager
+def on_machine(name: str) -> Iterator[None]:
+    """A new process on a machine that keeps its copies."""
+    remote_memo._KNOWN.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cache.FOLDER_VARIABLE, str(cache.cache_folder() / name))
+        yield
 
 
 def test_a_folder_is_no_url(tmp_path: Path) -> None:
@@ -81,7 +96,9 @@ def test_an_empty_file_is_a_file(store: MemoStore) -> None:
 def test_the_result_is_put_last(store: MemoStore, objects: ObjectStore) -> None:
     with_file(store)
     puts = [path.rpartition("/")[2] for method, path in objects.requests if method == "PUT"]
-    assert puts == ["clip.mp4", RESULT_FILE]
+    assert len(puts) == 2
+    assert puts[0].endswith("-clip.mp4")
+    assert puts[1] == RESULT_FILE
 
 
 def test_an_entry_killed_before_its_result_is_none(store: MemoStore, objects: ObjectStore) -> None:
@@ -98,7 +115,7 @@ def test_an_entry_whose_file_is_not_whole_is_none(
     store: MemoStore, objects: ObjectStore, left: bytes | None
 ) -> None:
     entry = with_file(store)
-    key = f"work/memo/{entry.ref('clip.mp4')}"
+    [key] = [name for name in objects.files() if name.endswith("clip.mp4")]
     objects.client.delete_object(Bucket=BUCKET, Key=key)
     if left is not None:
         objects.client.put_object(Bucket=BUCKET, Key=key, Body=left)
@@ -135,6 +152,37 @@ def test_what_is_forgotten_is_gone_here_and_there(store: MemoStore, objects: Obj
         store.path(entry.ref("clip.mp4"))
 
 
+def test_what_was_made_anew_is_not_taken_from_an_old_copy(store: MemoStore) -> None:
+    """A damaged mp4 was found and made anew on one machine; another one has a copy of it."""
+    ref = store.entry("s", 1).ref("clip.mp4")
+    with on_machine("a"):
+        with_file(store, b"damaged")
+    with on_machine("b"):
+        assert store.path(ref).read_bytes() == b"damaged"
+    with on_machine("a"):
+        store.forget(ref)
+        entry = store.entry("s", 1)
+        with entry.building() as folder:
+            (folder / "clip.mp4").write_bytes(b"mended!")
+            entry.finish(folder, {"sha256": "another"})
+    with on_machine("b"):
+        assert store.path(ref).read_bytes() == b"mended!"
+
+
+def test_who_looks_it_up_again_learns_that_it_was_made_anew(store: MemoStore) -> None:
+    ref = store.entry("s", 1).ref("clip.mp4")
+    with_file(store, b"damaged")
+    assert store.path(ref).read_bytes() == b"damaged"
+    known = remote_memo._KNOWN.get(f"{store.root}/{ref.rpartition('/')[0]}")
+    with on_machine("another"):
+        store.forget(ref)
+        with_file(store, b"mended, and longer")
+    assert known is not None
+    remote_memo._KNOWN.put(f"{store.root}/{ref.rpartition('/')[0]}", known)
+    assert store.entry("s", 1).get() is not None
+    assert store.path(ref).read_bytes() == b"mended, and longer"
+
+
 def test_many_builders_at_once(store: MemoStore) -> None:
     def build(worker: int) -> bytes:
         entry = with_file(store)
@@ -168,6 +216,86 @@ def test_who_is_first_with_a_result_wins(store: MemoStore) -> None:
     assert first.put("one") == "one"
     assert second.put("other") == "one"
     assert first.get() == "one"
+
+
+@dataclass
+class Writer:
+    """One of two machines that finish the same entry, each with a content of its own."""
+
+    store: MemoStore
+    content: bytes
+    told: Any = None
+
+    def finish(self) -> None:
+        entry = self.store.entry("s", 1)
+        with entry.building() as folder:
+            (folder / "clip.mp4").write_bytes(self.content)
+            self.told = entry.finish(folder, {"sha256": sha256(self.content).hexdigest()})
+
+
+def found(store: MemoStore) -> tuple[str, str]:
+    """On a third machine: what the result says of the file, and what the file is."""
+    forget_copies()
+    result = store.entry("s", 1).get()
+    data = store.path(store.entry("s", 1).ref("clip.mp4")).read_bytes()
+    return result["sha256"], sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("conditions", ["kept", "ignored", "refused"])
+@pytest.mark.parametrize("overtaken_at", ["clip.mp4", RESULT_FILE])
+@pytest.mark.parametrize("contents", [(b"one", b"two"), (b"two", b"one")])
+def test_of_two_writers_whose_requests_interleave_no_mixture_stays(
+    contents: tuple[bytes, bytes],
+    overtaken_at: str,
+    conditions: str,
+    store: MemoStore,
+    objects: ObjectStore,
+) -> None:
+    """The second one does all of its work while a request of the first is on its way."""
+    objects.conditions = conditions
+    first, second = (Writer(store, content) for content in contents)
+
+    def overtake(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith(overtaken_at):
+            objects.before = None
+            second.finish()
+
+    objects.before = overtake
+    first.finish()
+    assert second.told is not None, "it was overtaken"
+    said, is_there = found(store)
+    assert said == is_there
+    assert first.told["sha256"] == said, "who is last knows what stands"
+    if conditions == "kept" or (overtaken_at == "clip.mp4" and conditions == "refused"):
+        assert second.told["sha256"] == said, "the first to finish has won"
+
+
+@pytest.mark.parametrize("conditions", ["kept", "ignored", "refused"])
+def test_two_writers_one_of_whom_puts_files_alone(
+    conditions: str, store: MemoStore, objects: ObjectStore
+) -> None:
+    """One put its files and was killed before its result: it changes nothing."""
+    objects.conditions = conditions
+    first = Writer(store, b"one")
+    first.finish()
+    objects.client.delete_object(
+        Bucket=BUCKET, Key=f"work/memo/{store.entry('s', 1).ref(RESULT_FILE)}"
+    )
+    second = Writer(store, b"other")
+    second.finish()
+    said, is_there = found(store)
+    assert said == is_there == sha256(b"other").hexdigest()
+
+
+def test_a_store_that_was_copied_from_a_folder_is_read(
+    store: MemoStore, objects: ObjectStore, tmp_path: Path
+) -> None:
+    with_file(MemoStore(str(tmp_path / "memo")))
+    for path in (tmp_path / "memo").rglob("*.*"):
+        objects.put(path, f"work/memo/{path.relative_to(tmp_path / 'memo')}")
+    entry = store.entry("s", 1)
+    assert entry.get() == {"ref": entry.ref("clip.mp4")}
+    assert store.path(entry.ref("clip.mp4")).read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("url", ["webhdfs://x/y", "http://127.0.0.1/x"])

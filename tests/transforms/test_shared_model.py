@@ -92,6 +92,28 @@ def test_when_its_owner_is_killed_another_takes_its_place(workers: list[Worker])
     assert int(third.ask("pid")) == second.pid
 
 
+def test_a_process_that_hangs_while_it_loads_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOAD_WAIT_S", "1")
+    hang = tmp_path / "hang"
+    hang.touch()
+    with contextlib.ExitStack() as stack:
+        workers = [Worker(tmp_path) for _ in range(2)]
+        for one in workers:
+            stack.callback(one.kill)
+        first, second = workers
+        first.tell("pid")
+        first.hear("hangs")
+        said = second.ask("pid")
+        assert said.startswith(f"StopRunError process {first.pid} of this machine is loading")
+        assert "the model teller" in said
+        assert f"kill {first.pid}" in said
+        hang.unlink()
+        first.kill()
+        assert int(second.ask("pid")) == second.pid
+
+
 def test_who_does_not_know_the_password_is_not_let_in(
     workers: list[Worker], tmp_path: Path
 ) -> None:

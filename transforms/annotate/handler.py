@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import apache_beam as beam
@@ -31,6 +32,7 @@ from transforms.needs import NO_HINTS, Hints, Needs
 from transforms.outcome import Outcome, StopRunError, Subject, is_fatal
 from transforms.progress import ProgressLog
 from transforms.retry import RetryPolicy, tried
+from transforms.subjects import SubjectsWithin, subjects_told
 from transforms.video.shots import ShotSettings
 
 LOG = logging.getLogger(__name__)
@@ -101,7 +103,7 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Answered[Any]]:
         leg = str(self._stage)
-        subjects = [subject for element in batch for subject in self._subjects(element)]
+        subjects = [subject for element in batch for subject in self._told(element)]
         with busy(leg, len(batch)), watching() as lookups, named(self._stage, subjects):
             answered = gather(self._asker, batch, model.ask, self._at)
         found, missed = (one.get(REPLY_STEP, 0) for one in (lookups.found, lookups.missed))
@@ -109,7 +111,11 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         return answered
 
     def _at(self, element: Any) -> AbstractContextManager[None]:
-        return named(self._stage, self._subjects(element))
+        return named(self._stage, self._told(element))
+
+    def _told(self, element: Any) -> Sequence[Subject]:
+        # One that can't say what it stands for is rejected by the leg that reads the replies.
+        return subjects_told(self._subjects, element)
 
     def get_num_bytes(self, batch: Sequence[Any]) -> int:
         """0: Beam would pickle each batch once more, only to count its bytes for a metric."""
@@ -176,11 +182,10 @@ class AskTeacher(beam.PTransform):
             self._stage, self._asker, self._subjects, teacher, self._care.hints
         )
         answered = elements | "Ask" >> RunInference(handler, model_identifier=identity)
-        subjects = self._subjects
         done = answered | "Read" >> Leg(
             self._stage,
             _Read(self._asker),
-            lambda one: subjects(one.subject),
+            SubjectsWithin(self._subjects, attrgetter("subject")),
             teacher.progress,
             self._care,
             timed_as=f"{self._stage}.read",

@@ -1,12 +1,15 @@
 """Near-duplicates in the pipeline. What crosses a shuffle are references, and a few numbers per
-pair of clips that are alike."""
+pair of clips that are alike. A clip whose vectors can't be read any more costs itself alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -15,10 +18,12 @@ import pyarrow as pa
 from transforms.features.duplicates import (
     ALIKE,
     BLOCK_CLIPS,
+    UNREAD,
     Alike,
     BlockVectors,
     Candidate,
     Duplicate,
+    Uncompared,
     alike_in,
     block_of,
     duplicates_of,
@@ -26,13 +31,18 @@ from transforms.features.duplicates import (
 )
 from transforms.features.embed import Vectors
 from transforms.features.pictures import frame_vectors, mean_vector
-from transforms.memo import MemoStore
+from transforms.memo import Entry, MemoStore
+from transforms.outcome import is_fatal
+from transforms.retry import RetryPolicy, tried
+
+LOG = logging.getLogger(__name__)
 
 VERSION = "1"
 MEANS_FILE = "means.arrow"
 ALIKE_FILE = "alike.npy"
 EDGES_TOGETHER = 100_000
 """Pairs that travel as one element: 3 MB."""
+BLOCKS, UNREAD_CLIPS = "blocks", "unread"
 
 
 @dataclass(frozen=True)
@@ -52,48 +62,63 @@ class Found:
 
 
 class FindDuplicates(beam.PTransform):
-    """Candidate -> Duplicate. A unit of work is a pair of blocks."""
+    """Candidate -> Duplicate or Uncompared. A unit of work is a pair of blocks."""
 
-    def __init__(self, threshold: float, store: MemoStore, block_clips: int = BLOCK_CLIPS) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        store: MemoStore,
+        block_clips: int = BLOCK_CLIPS,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - it is frozen
+    ) -> None:
         super().__init__()
         self._threshold = threshold
         self._store = store
         self._block_clips = block_clips
+        self._retry = retry
 
     def expand(self, candidates: beam.PCollection) -> beam.PCollection:
-        store = self._store
+        store, retry = self._store, self._retry
         count = candidates | "Count" >> beam.combiners.Count.Globally()
-        blocks = (
+        packed = (
             candidates
             | "ToBlock" >> beam.Map(_to_block, beam.pvalue.AsSingleton(count), self._block_clips)
             | "OfBlock" >> beam.GroupByKey()
-            | "Pack" >> beam.Map(_packed, store)
+            | "Pack" >> beam.FlatMap(_packed, store, retry).with_outputs(UNREAD_CLIPS, main=BLOCKS)
         )
+        blocks = packed[BLOCKS]
         found = (
             blocks
             | "Pairs" >> beam.FlatMap(_pairs, beam.pvalue.AsList(blocks))
             | "Spread" >> beam.Reshuffle()
-            | "Alike" >> beam.FlatMap(_alike, self._threshold, store)
+            | "Alike" >> beam.FlatMap(_alike, self._threshold, store, retry)
             | "OfLater" >> beam.GroupByKey()
             | "Keep" >> beam.Map(_found, store)
         )
         # In one place, but only a reference per block is there: the pairs are read one by one.
-        return (
+        decided = (
             found
             | "InOrder" >> beam.GroupBy(lambda _: None)
             | "Decide" >> beam.FlatMap(_decided, store)
             | "SpreadAgain" >> beam.Reshuffle()
             | "Name" >> beam.FlatMap(_named, beam.pvalue.AsList(blocks), store)
         )
+        return (decided, packed[UNREAD_CLIPS]) | "WithUnread" >> beam.Flatten()
 
 
 def _to_block(candidate: Candidate, clips: int, block_clips: int) -> tuple[int, Candidate]:
     return block_of(candidate, clips, block_clips), candidate
 
 
-def _packed(element: tuple[int, Iterable[Candidate]], store: MemoStore) -> Block:
+def _packed(
+    element: tuple[int, Iterable[Candidate]], store: MemoStore, retry: RetryPolicy
+) -> Iterator[Any]:
     number, candidates = element
-    return Block(number, pack_block(candidates, store))
+    ref, unread = pack_block(candidates, store, retry)
+    if ref is not None:
+        yield Block(number, ref)
+    for clip in unread:
+        yield beam.pvalue.TaggedOutput(UNREAD_CLIPS, clip)
 
 
 def _pairs(later: Block, blocks: Sequence[Block]) -> Iterator[tuple[Block, Block]]:
@@ -103,12 +128,15 @@ def _pairs(later: Block, blocks: Sequence[Block]) -> Iterator[tuple[Block, Block
 
 
 def _alike(
-    pair: tuple[Block, Block], threshold: float, store: MemoStore
+    pair: tuple[Block, Block], threshold: float, store: MemoStore, retry: RetryPolicy
 ) -> Iterator[tuple[int, bytes]]:
-    later, earlier = (open_block(block, store) for block in pair)
+    later, earlier = (open_block(block, store, retry) for block in pair)
     alike = alike_in(later, earlier, threshold)
     for start in range(0, len(alike), EDGES_TOGETHER):
         yield later.number, alike[start : start + EDGES_TOGETHER].tobytes()
+    for block in (later, earlier):
+        if block.unread:
+            yield block.number, block.unread_edges().tobytes()
 
 
 def _found(element: tuple[int, Iterable[bytes]], store: MemoStore) -> Found:
@@ -138,7 +166,7 @@ def _read_alike(ref: str, store: MemoStore) -> Alike:
 
 def _named(
     decided: tuple[int, bytes], blocks: Sequence[Block], store: MemoStore
-) -> Iterator[Duplicate]:
+) -> Iterator[Duplicate | Uncompared]:
     number, packed = decided
     refs = {block.number: block.means_ref for block in blocks}
     yield from name_duplicates(number, np.frombuffer(packed, ALIKE), refs, store)
@@ -147,23 +175,32 @@ def _named(
 # Blocks ------------------------------------------------------------------------------------------
 
 
-def pack_block(candidates: Iterable[Candidate], store: MemoStore) -> str:
-    """Put the mean vectors of the clips of a block into one file, in order; gives its reference.
+def pack_block(
+    candidates: Iterable[Candidate], store: MemoStore, retry: RetryPolicy
+) -> tuple[str | None, list[Uncompared]]:
+    """Put the mean vectors of the clips of a block into one file, in order.
 
-    Each clip's own file is read once. Raises OSError if one is not there.
+    Gives its reference, None if no clip is left, and the clips that can't be read. Each clip's own
+    file is read once.
     """
     ordered = sorted(candidates, key=lambda candidate: candidate.order)
-    ids = [candidate.clip_id for candidate in ordered]
-    refs = [candidate.feature_ref for candidate in ordered]
-    entry = store.entry("means", VERSION, ids, refs)
+    entry = _means_entry(ordered, store)
+    if entry.get() is not None:
+        return entry.ref(MEANS_FILE), []
+    read = [(one, _frames_of(one.feature_ref, store, retry)) for one in ordered]
+    means = [(one, mean_vector(frames)) for one, frames in read if frames is not None]
+    unread = [Uncompared(one.clip_id) for one, frames in read if frames is None]
+    if not means:
+        return None, unread
+    clips = [one for one, _ in means]
+    entry = _means_entry(clips, store)
     if entry.get() is None:
-        means = [mean_vector(frame_vectors(store.path(ref))) for ref in refs]
-        width = len(means[0])
-        flat = pa.array(np.concatenate(means), pa.float32())
+        width = len(means[0][1])
+        flat = pa.array(np.concatenate([mean for _, mean in means]), pa.float32())
         table = pa.table(
             {
-                "clip_id": pa.array(ids, pa.string()),
-                "feature_ref": pa.array(refs, pa.string()),
+                "clip_id": pa.array([one.clip_id for one in clips], pa.string()),
+                "feature_ref": pa.array([one.feature_ref for one in clips], pa.string()),
                 "mean": pa.FixedSizeListArray.from_arrays(flat, width),
             }
         )
@@ -171,11 +208,34 @@ def pack_block(candidates: Iterable[Candidate], store: MemoStore) -> str:
             sink = pa.OSFile(str(folder / MEANS_FILE), "wb")
             with sink, pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table)
-            entry.finish(folder, {"clips": len(ids)})
-    return entry.ref(MEANS_FILE)
+            entry.finish(folder, {"clips": len(clips)})
+    return entry.ref(MEANS_FILE), unread
 
 
-def open_block(block: Block, store: MemoStore) -> BlockVectors:
+def _means_entry(clips: Sequence[Candidate], store: MemoStore) -> Entry:
+    refs = [one.feature_ref for one in clips]
+    return store.entry("means", VERSION, [one.clip_id for one in clips], refs)
+
+
+def _frames_of(ref: str, store: MemoStore, retry: RetryPolicy) -> Vectors | None:
+    """The vectors of a clip's frames (m, d), or None: they cost their clip and not the run.
+
+    Raises only what is about the machine or the store.
+    """
+    try:
+        return tried(lambda: frame_vectors(store.path(ref)), retry)
+    except Exception as error:
+        if is_fatal(error):
+            raise
+        store.check()
+        LOG.exception("%s can't be read any more; its clip is left out", ref)
+        if isinstance(error, ValueError):
+            # Damaged: gone, so that running again mends it.
+            store.forget(ref)
+        return None
+
+
+def open_block(block: Block, store: MemoStore, retry: RetryPolicy) -> BlockVectors:
     """The clips of a block, ready to be compared."""
     table = _table(block.means_ref, store)
     width = table.schema.field("mean").type.list_size
@@ -183,17 +243,20 @@ def open_block(block: Block, store: MemoStore) -> BlockVectors:
     means: Vectors = flat.reshape(len(table), width)
     refs = table["feature_ref"]
 
-    def read_frames(row: int) -> Vectors:
-        return frame_vectors(store.path(refs[row].as_py()))
+    def read_frames(row: int) -> Vectors | None:
+        return _frames_of(refs[row].as_py(), store, retry)
 
     return BlockVectors(block.number, means, read_frames)
 
 
 def name_duplicates(
     number: int, chosen: Alike, means_refs: Mapping[int, str], store: MemoStore
-) -> Iterator[Duplicate]:
-    """The duplicates in block `number`, by the ids of clips: only its block knows a row."""
+) -> Iterator[Duplicate | Uncompared]:
+    """The clips of block `number` that go, by their ids: only its block knows a row."""
     own = _table(means_refs[number], store)["clip_id"]
+    for pair in chosen[chosen["block"] == UNREAD]:
+        yield Uncompared(own[int(pair["row"])].as_py())
+    chosen = chosen[chosen["block"] != UNREAD]
     for block in np.unique(chosen["block"]).tolist():
         others = _table(means_refs[block], store)["clip_id"]
         for pair in chosen[chosen["block"] == block]:

@@ -41,8 +41,12 @@ ALIKE = np.dtype(
 of their means and of the frame that has the worst partner."""
 Alike = npt.NDArray[Any]
 
-Frames = Callable[[int], Vectors]
-"""From the row of a clip to the vectors of its frames, unit vectors (m, d)."""
+UNREAD = -1
+"""Stands for the other's block, where a clip's own vectors can't be read."""
+
+Frames = Callable[[int], Vectors | None]
+"""From the row of a clip to the vectors of its frames, unit vectors (m, d); None if they can't be
+read."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,13 @@ class Duplicate:
     cosine: float
 
 
+@dataclass(frozen=True)
+class Uncompared:
+    """A clip whose vectors can't be read any more: it is neither kept nor named as an original."""
+
+    clip_id: str
+
+
 def block_of(candidate: Candidate, clips: int, block_clips: int = BLOCK_CLIPS) -> int:
     """The block of one of `clips` clips: a range of the ids of videos, which are hashes. So blocks
     are about equally large, unless a single video has as many clips as a block."""
@@ -84,20 +95,32 @@ class BlockVectors:
     number: int
     means: Vectors
     read_frames: Frames
+    unread: set[int] = field(default_factory=set)
+    """Rows of clips whose vectors were wanted and could not be read."""
     _cache: OrderedDict[int, Vectors] = field(default_factory=OrderedDict)
     _cached_bytes: int = 0
 
-    def frames(self, row: int) -> Vectors:
+    def frames(self, row: int) -> Vectors | None:
         """The vectors of a clip's frames; those used last are kept in memory."""
         if row in self._cache:
             self._cache.move_to_end(row)
             return self._cache[row]
-        found = self._cache[row] = self.read_frames(row)
+        found = None if row in self.unread else self.read_frames(row)
+        if found is None:
+            self.unread.add(row)
+            return None
+        self._cache[row] = found
         self._cached_bytes += found.nbytes
         while self._cached_bytes > FRAME_CACHE_BYTES and len(self._cache) > 1:
             _, dropped = self._cache.popitem(last=False)
             self._cached_bytes -= dropped.nbytes
         return found
+
+    def unread_edges(self) -> Alike:
+        """What is to be handed over with the pairs that were found, so that these clips go."""
+        # No pair outweighs it: the cosine of the means is what is compared.
+        edges = [(row, UNREAD, UNREAD, np.inf, 0.0) for row in sorted(self.unread)]
+        return np.array(edges, ALIKE)
 
 
 def alike_in(later: BlockVectors, earlier: BlockVectors, threshold: float) -> Alike:
@@ -136,7 +159,12 @@ def _confirmed(
         for other, mean in zip(part.tolist(), means.tolist(), strict=True):
             if mean < threshold:
                 continue
-            worst = worst_match(later.frames(row), earlier.frames(other))
+            own, others_frames = later.frames(row), earlier.frames(other)
+            if own is None:
+                return []
+            if others_frames is None:
+                continue
+            worst = worst_match(own, others_frames)
             if worst >= threshold:
                 found.append((other, mean, worst))
                 if len(found) == COMPARED_WITH:
@@ -189,10 +217,11 @@ def _firsts(alike: Alike) -> Alike:
 def duplicates_of(blocks: Iterable[tuple[int, Alike]]) -> Iterator[tuple[int, Alike]]:
     """Who goes, block by block: pairs of one that goes and the one it is named a duplicate of.
 
-    In order a clip is kept unless it is alike to one kept before it. So every duplicate names a
-    clip that stays: of several, the most alike by its mean. `blocks` (number, what `first_alike`
-    gave) come in order, those without any pair may be left out. Memory holds the pairs of one
-    block, and four bytes per duplicate.
+    A clip that could not be read goes, too, and none is named a duplicate of it. In order a clip is
+    kept unless it is alike to one kept before it. So every duplicate names a clip that stays: of
+    several, the most alike by its mean. `blocks` (number, what `first_alike` gave) come in order,
+    those without any pair may be left out. Memory holds the pairs of one block, and four bytes per
+    duplicate.
     """
     gone: dict[int, npt.NDArray[np.int32]] = {}
     for number, alike in blocks:

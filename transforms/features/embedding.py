@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import apache_beam as beam
@@ -17,6 +18,7 @@ from transforms.memo import MemoStore
 from transforms.outcome import Outcome, Subject, is_fatal
 from transforms.progress import NOWHERE
 from transforms.retry import is_passing
+from transforms.subjects import SubjectsWithin
 
 MISSING = "missing"
 
@@ -32,7 +34,7 @@ def reading_pictures() -> Iterator[None]:
     except (OSError, ValueError) as error:
         if is_fatal(error):
             raise
-        detail = f"{type(error).__name__}: {error}"[:300]
+        detail = f"{type(error).__name__}: {error}"
         raise Rejected(
             Reason.FEATURES_FAILED, detail, lasting=False, passing=is_passing(error)
         ) from error
@@ -65,27 +67,23 @@ class EmbedPictures(beam.PTransform):
 
         from transforms.features.handler import PictureEmbedder
 
-        subjects = self._subjects
         embedder = PictureEmbedder(
             self._stage,
-            subjects,
+            self._subjects,
             self._features,
             self._store,
             self._care.hints,
             self._care.at_work,
         )
-        looked_up = wanted | "LookUp" >> Leg(
-            self._stage, _look_up, lambda one: subjects(one.subject), NOWHERE, self._care
-        )
+        wanteds = SubjectsWithin(self._subjects, attrgetter("subject"))
+        embeddeds = SubjectsWithin(self._subjects, attrgetter("wanted.subject"))
+        looked_up = wanted | "LookUp" >> Leg(self._stage, _look_up, wanteds, NOWHERE, self._care)
         known = looked_up[OUT] | "Known" >> beam.ParDo(_Apart()).with_outputs(MISSING, main=OUT)
         stored = (
             known[MISSING]
             | "Spread" >> beam.Reshuffle()
             | "Model" >> RunInference(embedder)
-            | "Store"
-            >> Leg(
-                self._stage, _store, lambda one: subjects(one.wanted.subject), NOWHERE, self._care
-            )
+            | "Store" >> Leg(self._stage, _store, embeddeds, NOWHERE, self._care)
         )
         return {
             OUT: (known[OUT], stored[OUT]) | "Found" >> beam.Flatten(),

@@ -16,6 +16,7 @@ from transforms.memo import MemoStore
 from transforms.naming import named
 from transforms.needs import NO_HINTS, Hints, Needs
 from transforms.outcome import Subject
+from transforms.subjects import subjects_told
 
 SUBJECTS_PER_BATCH = 8
 
@@ -64,13 +65,17 @@ class PictureEmbedder(ModelHandler[Wanted[Any], Embedded[Any], LazyModel]):
         model: LazyModel,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Embedded[Any]]:
-        subjects = [subject for one in batch for subject in self._subjects(one.subject)]
+        subjects = [subject for one in batch for subject in self._told(one)]
         with busy("embed", len(batch)), named(self._stage, subjects):
             return [self._embedded(wanted, model) for wanted in batch]
 
     def _embedded(self, wanted: Wanted[Any], model: LazyModel) -> Embedded[Any]:
-        with self._at_work.on(self._stage, self._subjects(wanted.subject)):
+        with self._at_work.on(self._stage, self._told(wanted)):
             return embed_wanted(wanted, self._store, model.get)
+
+    def _told(self, wanted: Wanted[Any]) -> Sequence[Subject]:
+        # One that can't say what it stands for is rejected by the leg that stores its vectors.
+        return subjects_told(self._subjects, wanted.subject)
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         return {"min_batch_size": 1, "max_batch_size": SUBJECTS_PER_BATCH}

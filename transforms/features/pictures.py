@@ -80,7 +80,7 @@ def embed_wanted(
     except Exception as error:
         if is_fatal(error):
             raise
-        words = f"{type(error).__name__}: {error}"[:300]
+        words = f"{type(error).__name__}: {error}"
         return Embedded(wanted, np.zeros((0, 0), np.float32), words)
 
 

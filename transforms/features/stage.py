@@ -9,9 +9,9 @@ from typing import Any
 import apache_beam as beam
 
 from schemas.case import PlannedClip
-from schemas.rejection import Reason, Rejected, Rejection, Stage
+from schemas.rejection import Reason, Rejected, Stage
 from transforms.features.comparing import FindDuplicates
-from transforms.features.duplicates import Candidate
+from transforms.features.duplicates import Candidate, Duplicate, Uncompared
 from transforms.features.embed import FeatureSettings, Vectors, identity
 from transforms.features.embedding import EmbedPictures, reading_pictures
 from transforms.features.pictures import (
@@ -24,7 +24,7 @@ from transforms.features.reference import read_reference
 from transforms.features.select import SelectSettings, decide
 from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
-from transforms.outcome import Outcome, Subject
+from transforms.outcome import Outcome, Subject, rejection
 from transforms.progress import NOWHERE
 
 
@@ -72,7 +72,10 @@ class RejectNearDuplicates(beam.PTransform):
         duplicates = (
             clean[OUT]
             | "Candidates" >> beam.MapTuple(_candidate)
-            | "Compare" >> FindDuplicates(self._select.near_duplicate_cosine, self._store)
+            | "Compare"
+            >> FindDuplicates(
+                self._select.near_duplicate_cosine, self._store, retry=self._care.retry
+            )
         )
         decided = (
             {
@@ -152,14 +155,15 @@ class _Decide(beam.DoFn):
         if joined["failed"]:
             yield beam.pvalue.TaggedOutput(REJECTED, joined["failed"][0])
         elif joined["duplicate"]:
-            [duplicate] = joined["duplicate"]
-            rejection = Rejection(
-                stage=Stage.SELECT,
-                reason=Reason.NEAR_DUPLICATE,
-                subject=planned.clip.id,
-                parent=planned.clip.video_id,
-                detail=f"of {duplicate.original_id}, cosine {duplicate.cosine}",
-            )
-            yield beam.pvalue.TaggedOutput(REJECTED, rejection)
+            [found] = joined["duplicate"]
+            ended = rejection(Stage.SELECT, _subjects(planned)[0], _end(found))
+            yield beam.pvalue.TaggedOutput(REJECTED, ended)
         else:
             yield planned
+
+
+def _end(found: Duplicate | Uncompared) -> Rejected:
+    if isinstance(found, Uncompared):
+        words = "its vectors can't be read any more; the next run makes them anew"
+        return Rejected(Reason.FEATURES_FAILED, words, lasting=False)
+    return Rejected(Reason.NEAR_DUPLICATE, f"of {found.original_id}, cosine {found.cosine}")

@@ -13,11 +13,10 @@ from typing import Self
 
 from schemas.sample import Sample
 from transforms.publish.planning import PlannedSample
-from transforms.trouble import minding
+from transforms.trouble import TEMPORARY, minding
 
 MEMORY_BYTES = 32 << 20
 """Of packed texts; more go to a temporary file."""
-TEMPORARY = "folder for temporary files"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Examiner:
             if is_fatal(error):
                 raise
             LOG.exception("the examination of %s failed", case.task.id)
-            detail = f"{type(error).__name__}: {error}"[:500]
+            detail = f"{type(error).__name__}: {error}"
             ids = [attempt.rollout.id for attempt in examined]
             subjects = [(rollout_id, case.task.id) for rollout_id in ids]
             lost = list(rejections(Stage.EXAMINE, subjects, Reason.INTERNAL_ERROR, detail))

@@ -102,7 +102,7 @@ class Answerer:
             raise error
         if not isinstance(error, Rejected):
             LOG.error("an answer to %s can't be read", case.task.id, exc_info=error)
-            error = Rejected(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:500])
+            error = Rejected(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         subject = rollout_id(case.task.id, self.round, sample)
         return rejection(Stage.ANSWER, (subject, case.task.id), error)
 
@@ -189,7 +189,7 @@ class Verifier:
             # The case goes on without these rollouts: if it vanished, the ledger of tasks would
             # not balance, and a broken mp4 would cost the whole run.
             subjects = [(rollout.id, case.task.id) for rollout in answered.rollouts]
-            detail = f"{type(error).__name__}: {error}"[:500]
+            detail = f"{type(error).__name__}: {error}"
             lost = list(rejections_of(Stage.VERIFY, subjects, Reason.INTERNAL_ERROR, detail))
             return Outcome([case], lost, len(answered.rollouts), is_passing(error))
 

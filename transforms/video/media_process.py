@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import logging
 import os
 import re
 import shutil
@@ -18,12 +19,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import IO, cast
 
 import imageio_ffmpeg
 
 from schemas.rejection import Reason, Rejected
 from transforms.retry import is_passing
+
+LOG = logging.getLogger(__name__)
 
 ALLOWED_PROTOCOLS = "file,pipe"
 """No http, no concat, no data, no crypto: nothing is fetched because of what a file says."""
@@ -40,6 +44,7 @@ MEMORY_LIMIT_BYTES = 8 << 30
 FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM})
 """Signals that no fault of its own sends to a process: the system was out of memory, say."""
 
+_LOGGED_LINES, _LOGGED_LINE_CHARS = 20, 300
 _MAX_LINE_BYTES = 1 << 16
 """A process that never ends its line must not fill our memory."""
 
@@ -100,6 +105,7 @@ class MediaProcess:
         self._stdin = stdin
         self._pass_fds = tuple(pass_fds)
         self._last_lines: list[str] = []
+        self._num_lines = 0
         self.timed_out = False
 
     def __enter__(self) -> MediaProcess:
@@ -131,6 +137,7 @@ class MediaProcess:
         self._kill()
         self._process.wait()
         self._drain.join()
+        self._log_lines()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 # A broken pipe on closing only says what the exit code says better.
@@ -184,6 +191,14 @@ class MediaProcess:
                 passing=-code in FROM_OUTSIDE,
             )
 
+    def _log_lines(self) -> None:
+        """What it had to say, for who asks for details."""
+        # On the thread of the leg, so that it gets the name of what that is at.
+        if self._last_lines:
+            said = "\n".join(line[:_LOGGED_LINE_CHARS] for line in self._last_lines)
+            name, count = Path(self._command[0]).name, self._num_lines
+            LOG.debug("%s wrote %d lines; the last of them:\n%s", name, count, said)
+
     def _on_timeout(self) -> None:
         self.timed_out = True
         self._kill()
@@ -203,8 +218,9 @@ class MediaProcess:
                 if self._stderr_line is not None:
                     self._stderr_line(line)
                 if "Parsed_showinfo" not in line:
+                    self._num_lines += 1
                     self._last_lines.append(without_addresses(line))
-                    del self._last_lines[:-20]
+                    del self._last_lines[:-_LOGGED_LINES]
         finally:
             # Whatever happens here, nobody may go on waiting for lines.
             if self._stderr_end is not None:

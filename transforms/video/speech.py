@@ -50,7 +50,7 @@ def spoken_lines(scene: Scene, store: MemoStore, settings: SpeechSettings) -> tu
                 Reason.SPEECH_FAILED, detail, lasting=False, passing=rejected.passing
             ) from rejected
         except (RuntimeError, ValueError) as error:
-            detail = f"{type(error).__name__}: {error}"[:300]
+            detail = f"{type(error).__name__}: {error}"
             raise Rejected(Reason.SPEECH_FAILED, detail, lasting=False) from error
         rows = [[one.start_s, one.end_s, one.text] for one in said]
         rows = entry.put(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.legs import OUT, REJECTED, TALLY
 from transforms.memo import Entry, MemoStore
-from transforms.outcome import Outcome, StopRunError
+from transforms.outcome import Outcome, StopRunError, Subject
 from transforms.progress import ProgressLog, Replied
+from transforms.subjects import subjects_told
 from transforms.video.shots import ShotSettings
 
 SCENES = 12
@@ -88,13 +89,19 @@ def wild(monkeypatch: pytest.MonkeyPatch) -> Wild:
     return one
 
 
-def run(folder: Path, expected: dict[str, Any]) -> None:
+def named(scene: Scene) -> list[Subject]:
+    return [(scene.video.source.uri, "")]
+
+
+def run(
+    folder: Path,
+    expected: dict[str, Any],
+    subjects: Callable[[Scene], list[Subject]] = named,
+) -> None:
     settings = Wild.settings
     log = ProgressLog(str(folder / "progress"))
     teacher = StoredTeacher(settings, MemoStore(str(folder / "store")), ShotSettings(), log)
-    asking = AskTeacher(
-        Stage.PROPOSE, Naming(), lambda scene: [(scene.video.source.uri, "")], teacher
-    )
+    asking = AskTeacher(Stage.PROPOSE, Naming(), subjects, teacher)
     with test_pipeline.TestPipeline() as pipeline:
         scenes = [plain_scene(number) for number in range(SCENES)]
         done = pipeline | beam.Create(scenes, reshuffle=False) | asking
@@ -122,6 +129,22 @@ def test_each_element_gets_its_own_reply_or_its_own_reason(tmp_path: Path, wild:
     assert wild.opened == 1
     assert sum(wild.batches) == 2 * (SCENES - 1)
     assert max(wild.batches) > 2, "the requests of several elements are put together"
+
+
+def test_a_scene_that_can_not_be_named_costs_itself_alone(tmp_path: Path, wild: Wild) -> None:
+    def half_named(scene: Scene) -> list[Subject]:
+        if scene.video.source.uri == "v4.mp4":
+            raise KeyError("v4")
+        return named(scene)
+
+    [(stand_in, _)] = subjects_told(half_named, plain_scene(4))
+    assert stand_in.startswith("Scene ")
+    expected = {
+        **EXPECTED,
+        OUT: [text for text in EXPECTED[OUT] if text != "v4.mp4=v4.mp4"],
+        REJECTED: [*EXPECTED[REJECTED], (stand_in, Reason.INTERNAL_ERROR)],
+    }
+    run(tmp_path, expected, half_named)
 
 
 def test_a_rerun_asks_only_for_what_failed(tmp_path: Path, wild: Wild) -> None:

@@ -330,6 +330,41 @@ def test_a_poison_clip_and_damaged_vectors_cost_only_themselves(
             assert_that(rejected, equal_to(lost), label="rejected")
 
 
+def test_vectors_that_vanish_before_clips_are_compared_cost_their_clip(
+    planned: Plan,
+    feature_store: MemoStore,
+    feature_settings: FeatureSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import apache_beam as beam
+    from apache_beam.testing.util import assert_that, equal_to
+
+    from transforms.features import stage as selecting
+    from transforms.features.pictures import frame_vectors
+    from transforms.legs import OUT, REJECTED
+
+    good, lost = planned("carphone_pristine"), planned("bikes")
+    gone = feature_store.path(
+        want_clip(lost, feature_store, feature_settings).entry.ref(VECTORS_FILE)
+    )
+
+    def read(path: Path) -> Any:
+        vectors = frame_vectors(path)
+        if path == gone:
+            path.unlink()
+        return vectors
+
+    monkeypatch.setattr(selecting, "frame_vectors", read)
+    with beam.Pipeline() as pipeline:
+        stage = RejectNearDuplicates(feature_settings, SelectSettings(), feature_store)
+        found = pipeline | beam.Create([good, lost]) | stage
+        kept = found[OUT] | "Ids" >> beam.Map(lambda one: one.clip.id)
+        rejected = found[REJECTED] | beam.Map(lambda one: (one.reason, one.subject, one.parent))
+        assert_that(kept, equal_to([good.clip.id]), label="kept")
+        of_lost = (Reason.FEATURES_FAILED, lost.clip.id, lost.clip.video_id)
+        assert_that(rejected, equal_to([of_lost]), label="rejected")
+
+
 def test_the_picture_of_a_clip_between_two_samples_is_the_one_before(
     planned: Plan, feature_store: MemoStore
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -23,6 +25,7 @@ from transforms.features.duplicates import (
     BlockVectors,
     Candidate,
     Duplicate,
+    Uncompared,
     alike_in,
     block_of,
     duplicates_of,
@@ -287,7 +290,9 @@ def stored(clips: Clips, store: MemoStore) -> list[Candidate]:
     return candidates
 
 
-def run(candidates: Iterable[Candidate], store: MemoStore, wanted: set[Duplicate]) -> None:
+def run(
+    candidates: Iterable[Candidate], store: MemoStore, wanted: set[Duplicate] | set[Any]
+) -> None:
     """Find duplicates in a pipeline, in many blocks."""
     with beam.Pipeline() as pipeline:
         found = pipeline | beam.Create(list(candidates)) | FindDuplicates(0.97, store, 5)
@@ -327,6 +332,48 @@ def test_what_is_damaged_in_the_store_is_made_anew_by_the_next_run(
     with pytest.raises(Exception, match=told):
         run(candidates, store, wanted)
     run(candidates, store, wanted)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_clip_that_cant_be_read_any_more_costs_itself_alone(
+    packed: bool, damaged: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before its block is packed, or later, when the frames of clips with alike means are read."""
+    clips = {(content_id("v", number), 0.0): fan(number % 3 * 40) for number in range(12)}
+    store = MemoStore(str(tmp_path))
+    candidates = stored(clips, store)
+    if packed:
+        run(candidates, store, plain(clips, 0.97))
+    # The first of those that are alike: the others must not be named duplicates of it.
+    lost = min(candidates, key=lambda one: one.order)
+    path = store.path(lost.feature_ref)
+    if damaged:
+        path.write_bytes(bytes(path.stat().st_size))
+    else:
+        path.unlink()
+    left = {key: frames for key, frames in clips.items() if name(key) != lost.clip_id}
+    run(candidates, store, plain(left, 0.97) | {Uncompared(lost.clip_id)})
+    assert f"{lost.feature_ref} can't be read any more" in caplog.text
+    assert not path.exists(), "so that the next run makes it anew"
+
+
+def test_a_block_of_which_nothing_can_be_read_is_none(tmp_path: Path) -> None:
+    clips = {(content_id("v", number), 0.0): fan(number) for number in range(2)}
+    store = MemoStore(str(tmp_path))
+    candidates = stored(clips, store)
+    for one in candidates:
+        store.path(one.feature_ref).unlink()
+    run(candidates, store, {Uncompared(one.clip_id) for one in candidates})
+
+
+def test_a_store_that_is_gone_stops_the_run(tmp_path: Path) -> None:
+    clips = {(content_id("v", 0), 0.0): fan(0)}
+    store = MemoStore(str(tmp_path / "memo")).prepare()
+    candidates = stored(clips, store)
+    shutil.rmtree(tmp_path / "memo")
+    with pytest.raises(Exception, match="is gone or can't be reached"):
+        run(candidates, store, set())
 
 
 def test_a_pipeline_without_clips_finds_none(tmp_path: Path) -> None:

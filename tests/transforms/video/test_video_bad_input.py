@@ -5,6 +5,7 @@ The kinds of bad input themselves are in tests/torture.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -27,15 +28,16 @@ from clock_video import (
 )
 
 from schemas.clip import Media
-from schemas.rejection import Reason, Rejected
+from schemas.rejection import Reason, Rejected, Stage
 from schemas.source import Source, location
 from transforms.memo import MemoStore
+from transforms.naming import named
 from transforms.outcome import StopRunError
 from transforms.video.analyse import InputSettings, analyse
 from transforms.video.cut import CutSettings, cut
 from transforms.video.decode import DecodePass
 from transforms.video.ingest import Ingester, ingest, keep_one
-from transforms.video.media_process import MediaProcess, time_limit_s
+from transforms.video.media_process import MediaProcess, ffmpeg_exe, time_limit_s
 
 UseFfmpeg = Callable[[str], None]
 ONE_SECOND = InputSettings(min_duration_s=1.0)
@@ -340,6 +342,30 @@ def test_a_process_that_was_killed_says_by_what() -> None:
         assert process.wait() == -signal.SIGTERM
         with pytest.raises(Rejected, match="SIGTERM: why"):
             process.raise_if_killed()
+
+
+def test_what_ffmpeg_complains_of_is_in_the_log_under_the_name_of_the_video(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = file(tmp_path, b"no video at all")
+    command = [ffmpeg_exe(), "-hide_banner", "-i", str(broken), "-f", "null", "-"]
+    with caplog.at_level(logging.DEBUG), named(Stage.DECODE, [("v1", "bad.mp4")]):
+        with MediaProcess(command, timeout_s=20) as process:
+            assert process.wait() != 0
+        [said] = [one for one in caplog.messages if "wrote" in one]
+        assert said.startswith("decode of v1 (of bad.mp4): ffmpeg")
+        assert "Invalid data" in said
+        assert str(tmp_path) not in said
+        caplog.clear()
+        with MediaProcess(["sh", "-c", "true"], timeout_s=20) as process:
+            process.wait()
+        assert caplog.messages == []
+        many = "i=0; while [ $i -lt 500 ]; do printf '%02000d\\n' $i >&2; i=$((i+1)); done"
+        with MediaProcess(["sh", "-c", many], timeout_s=20) as process:
+            process.wait()
+    [said] = caplog.messages
+    assert "sh wrote 500 lines" in said
+    assert len(said) < 7_000
 
 
 def test_time_limits_grow_with_what_is_there() -> None:
