@@ -8,13 +8,14 @@ that waits between two stages waits in its memory; and its ports are open on all
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PrismRunnerOptions,
 )
-from apache_beam.runners.portability import prism_runner
+from apache_beam.runners.portability import job_server, prism_runner
 
 from runners import workers
 from runners.engines import prism_binary
@@ -22,14 +23,23 @@ from runners.loopback import LoopbackWorkers
 from transforms.leash import hold_children
 
 NAMES = frozenset({"prism", "prismrunner"})
+IN_OWN_GROUP = "import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class PrismRunner(LoopbackWorkers, prism_runner.PrismRunner):
     """Beam's, with workers on loopback alone, and a Prism that ends with this process."""
 
-    def default_job_server(self, options: PipelineOptions) -> prism_runner.PrismJobServer:
+    def default_job_server(self, options: PipelineOptions) -> job_server.JobServer:
         hold_children()
-        return super().default_job_server(options)
+        return job_server.StopOnExitJobServer(PrismServer(options))
+
+
+class PrismServer(prism_runner.PrismJobServer):
+    """Beam's, out of reach of Ctrl-C: that is for the run, which ends Prism itself."""
+
+    def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:
+        command, endpoint = super().subprocess_cmd_and_endpoint()
+        return [sys.executable, "-I", "-S", "-c", IN_OWN_GROUP, *command], endpoint
 
 
 def prepare(arguments: Sequence[str]) -> tuple[PrismRunner, PipelineOptions]:
