@@ -27,7 +27,7 @@ BY_SIGNAL = 128
 
 END_WITHIN_S = 15.0
 """Who has not ended so long after the first signal is ended."""
-CANCEL_WITHIN_S = 8.0
+CANCEL_WITHIN_S = 10.0
 """How long an engine is given to say that a job is cancelled."""
 
 GO_ON = "what was finished is kept: run the same command again to go on"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from engine_runs import TIMEOUT_S, dataset_of, started
+from interrupts import interrupted
 from pipeline_helpers import funnel, memo_entries
 from worker_processes import child_of, wait_until_in
 
@@ -50,3 +52,15 @@ def test_after_prism_is_killed_the_same_command_goes_on(
     assert done
     assert dataset_of(engine_videos, out, "--runner", "prism") == on_direct
     assert done.items() <= memo_entries(out).items(), "what was done is not done again"
+
+
+def test_ctrl_c_and_sigterm_end_it_and_the_same_command_goes_on(
+    engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with started(engine_videos, out, "--runner", "prism") as process:
+            said = interrupted(process, number).assert_orderly(number)
+        assert "the run has ended, and all that it had started" in said
+        assert not (out / "dataset").exists()
+    assert dataset_of(engine_videos, out, "--runner", "prism") == on_direct

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from engine_runs import TIMEOUT_S, dataset_of, started
+from interrupts import interrupted
 from pipeline_helpers import memo_entries
 from worker_processes import wait_until_in, workers_of
 
@@ -44,3 +46,15 @@ def test_after_a_killed_worker_the_same_command_goes_on(
     done = memo_entries(out)
     assert dataset_of(engine_videos, out, *PROCESSES) == on_direct
     assert done.items() <= memo_entries(out).items(), "what was done is not done again"
+
+
+def test_ctrl_c_and_sigterm_end_it_and_the_same_command_goes_on(
+    engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for number, ways in ((signal.SIGTERM, ("--runner", "spark")), (signal.SIGINT, PROCESSES)):
+        with started(engine_videos, out, *ways) as process:
+            said = interrupted(process, number).assert_orderly(number)
+        assert "the run has ended, and all that it had started" in said
+        assert not (out / "dataset").exists()
+    assert dataset_of(engine_videos, out, *PROCESSES) == on_direct
