@@ -50,7 +50,8 @@ def _url_among(options: argparse.Namespace) -> str:
 
 def _worth_saying(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    if record.name.startswith("apache_beam"):
+    # Beam tells what an engine said in the name of the root of all loggers.
+    if record.name.startswith(("apache_beam", "SdkWorker")) or record.name == "root":
         from transforms.outcome import words_of_stop
 
         kind = type(record.exc_info[1]).__name__ if record.exc_info else ""
@@ -61,7 +62,7 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     quiet = (
         *("apitools not found", "No pretrained weights", "Resource module is not available"),
         # Said of an engine that is gone, with a traceback; that is told in our own words.
-        "Failed to read inputs in the data plane",
+        *("Failed to read inputs in the data plane", "Channel closed prematurely"),
     )
     return not any(words in message for words in quiet)
 

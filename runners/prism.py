@@ -8,6 +8,7 @@ that waits between two stages waits in its memory; and its ports are open on all
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -34,8 +35,24 @@ class PrismRunner(LoopbackWorkers, prism_runner.PrismRunner):
         return job_server.StopOnExitJobServer(PrismServer(options))
 
 
+class WorkersAlone(prism_runner.PrismRunnerLogFilter):
+    """Of Prism's log only what workers warn of: how a job fails is told at its end.
+
+    Unless a level was chosen by `--prism_log_level`.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        super().filter(record)
+        return record.name.startswith("SdkWorker") and record.levelno >= logging.WARNING
+
+
 class PrismServer(prism_runner.PrismJobServer):
     """Beam's, out of reach of Ctrl-C: that is for the run, which ends Prism itself."""
+
+    def __init__(self, options: PipelineOptions) -> None:
+        super().__init__(options)
+        if self._log_level == PrismRunnerOptions().prism_log_level:
+            self._log_filter = WorkersAlone()
 
     def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:
         command, endpoint = super().subprocess_cmd_and_endpoint()

@@ -1,23 +1,21 @@
 """Disks that are full, read-only or gone: one clear line, and the next run goes on.
 
-The disks are real: small ones in memory, mounted for the test. Where nobody may mount, these tests
-are skipped.
+The disks are real: small ones in memory, mounted for the test.
 """
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from pipeline_helpers import FAST, left_half_built, piece_of_long_video, run_here, sha256_of_files
+from small_disks import ROOMY_KIB, remount, size_kib, small_disk
 
 RUN = (*FAST, "--set", "shots.max_clip_s=6")
-KIB = 1024
-ROOMY_KIB = 64 * KIB
 
 Mount = Callable[[Path, int], Path]
 
@@ -25,24 +23,8 @@ Mount = Callable[[Path, int], Path]
 @pytest.fixture
 def mount() -> Iterator[Mount]:
     """Mounts a disk of some KiB in memory; it is unmounted after the test."""
-    mounted: list[Path] = []
-
-    def one(folder: Path, size_kib: int) -> Path:
-        folder.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"no right to mount: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield one
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
-
-
-def remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+    with ExitStack() as stack:
+        yield lambda folder, size: stack.enter_context(small_disk(folder, size))
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +40,6 @@ def whole(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
     assert run_here(videos, "--out", out, *RUN) == 0
     return out
-
-
-def size_kib(*places: Path) -> int:
-    """Room that files take on such a disk, whose blocks have 4 KiB."""
-    files = [file for place in places for file in place.rglob("*") if file.is_file()]
-    return sum(-(-file.stat().st_size // 4096) * 4 for file in files)
 
 
 def the_line(capsys: pytest.CaptureFixture[str]) -> str:
