@@ -78,7 +78,9 @@ class SparkCluster:
     def _java(self, name: str, main: str, *arguments: object) -> None:
         here = ("--host", "127.0.0.1", "--webui-port", 0)
         command = [*java_command(self._jars, main, LOG_FLAG), *map(str, (*here, *arguments))]
-        environment = {**os.environ, "SPARK_HOME": str(self._home), "SPARK_LOCAL_IP": "127.0.0.1"}
+        # Said by Spark's shell scripts, where it has been started by them.
+        said = {"SPARK_HOME": str(self._home), "SPARK_SCALA_VERSION": "2.12"}
+        environment = {**os.environ, **said, "SPARK_LOCAL_IP": "127.0.0.1"}
         with (self._folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
