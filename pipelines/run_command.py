@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -48,7 +48,9 @@ def run_command(options: argparse.Namespace, beam_arguments: Sequence[str]) -> i
             _run(options, beam_arguments, machine)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all of it is told
             code, words = signals.told(error) or trouble(error)
-            print(f"proofreel: {words}", file=sys.stderr)
+            with suppress(OSError):
+                # Its terminal may be gone.
+                print(f"proofreel: {words}", file=sys.stderr, flush=True)
             if machine:
                 machine.say("failed", exit_code=code, error=words)
             return code

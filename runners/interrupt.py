@@ -57,7 +57,7 @@ class Signals:
         ended = "the run has ended, and all that it had started"
         if isinstance(error, NotCancelledError):
             ended = "the run has ended, but the engine did not say that the job has: look there"
-        return BY_SIGNAL + self.heard, f"{self.heard.name}: {ended}; {GO_ON}"
+        return BY_SIGNAL + self.heard, f"interrupted by {self.heard.name}: {ended}; {GO_ON}"
 
     def hear(self, number: int, _: FrameType | None) -> None:
         """The handler."""
@@ -88,10 +88,11 @@ def heeding_signals() -> Iterator[Signals]:
     signals = Signals()
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in HEEDED}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, signals.hear)
+        found = {number: signal.getsignal(number) for number in HEEDED}
+        not_ours = (None, signal.SIG_IGN)
+        before = {number: handler for number, handler in found.items() if handler not in not_ours}
+    for number in before:
+        signal.signal(number, signals.hear)
     try:
         yield signals
     finally:
@@ -102,24 +103,25 @@ def heeding_signals() -> Iterator[Signals]:
 
 def cancel(result: Any) -> None:
     """Cancel a job on its engine. Raises NotCancelledError if it does not say so in time."""
-    done = threading.Event()
+    said = threading.Event()
 
     def ask() -> None:
         with suppress(Exception):
             result.cancel()
-            until = time.monotonic() + CANCEL_WITHIN_S
-            while not PipelineState.is_terminal(result.state) and time.monotonic() < until:
+            while not PipelineState.is_terminal(result.state):
                 time.sleep(0.1)
-            if PipelineState.is_terminal(result.state):
-                done.set()
+            said.set()
 
-    threading.Thread(target=ask, daemon=True).start()
-    if not done.wait(CANCEL_WITHIN_S):
+    # On a thread, since an engine that is gone may never answer.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(CANCEL_WITHIN_S)
+    if not said.is_set():
         raise NotCancelledError
 
 
 def _end_now(number: int) -> NoReturn:
-    words = f"proofreel: {signal.Signals(number).name}: ended at once; {GO_ON}\n"
+    words = f"proofreel: interrupted by {signal.Signals(number).name}: ended at once; {GO_ON}\n"
     with suppress(OSError):
         if sys.stderr.isatty():
             os.write(2, SHOW_CURSOR)

@@ -36,7 +36,7 @@ class Ended:
         last = self.stderr.strip().splitlines()[-1]
         said = [line for line in self.stderr.splitlines() if line.startswith("proofreel: ")]
         assert said == [last], self.stderr
-        assert last.startswith(f"proofreel: {number.name}: ")
+        assert last.startswith(f"proofreel: interrupted by {number.name}: ")
         assert last.endswith("what was finished is kept: run the same command again to go on")
         assert self.left == []
         return last
