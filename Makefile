@@ -80,7 +80,7 @@ test-flink: setup  ## the whole way on a Flink cluster on loopback, also with pa
 	sh scripts/engines.sh flink
 	$(BIN)/python -m pytest -m slow tests/runners/test_flink_run.py
 
-test-spark: setup  ## the whole way on Spark
+test-spark: setup  ## the whole way on Spark, also on a cluster on loopback with a part of it killed
 	sh scripts/engines.sh spark
 	$(BIN)/python -m pytest -m slow tests/runners/test_spark_run.py
 
@@ -94,8 +94,8 @@ setup-gcp: .venv-gcp/.ready  ## the environment with Google's packages for Dataf
 test-dataflow: setup-gcp  ## the whole way as a job for Dataflow, built and looked at, not sent
 	.venv-gcp/bin/python -m pytest -m slow tests/runners/test_dataflow_job.py
 
-test-kill: setup  ## fifty kills over all stages, then the same bytes
-	$(BIN)/python -m pytest -m slow tests/pipelines/test_fifty_kills.py
+test-kill: setup  ## fifty kills over all stages, then the same bytes; Ctrl-C wherever workers are
+	$(BIN)/python -m pytest -m slow tests/pipelines/test_fifty_kills.py tests/pipelines/test_interrupt.py
 
 bench-vllm: setup-vllm  ## the teacher leg against the bare engine
 	$(VLLM_CPU) .venv-vllm/bin/python bench/teacher.py

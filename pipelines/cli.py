@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from pipelines import derive, features
-from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_OK
+from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
 LOG_VARIABLE = "PROOFREEL_LOG"
 OURS = ("pipelines", "runners", "transforms")
@@ -57,7 +57,8 @@ def _url_among(options: argparse.Namespace) -> str:
 
 def _worth_saying(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    if record.name.startswith("apache_beam"):
+    # Beam tells what an engine said in the name of the root of all loggers.
+    if record.name.startswith(("apache_beam", "SdkWorker")) or record.name == "root":
         from transforms.outcome import words_of_stop
 
         kind = type(record.exc_info[1]).__name__ if record.exc_info else ""
@@ -68,7 +69,7 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     quiet = (
         *("apitools not found", "No pretrained weights", "Resource module is not available"),
         # Said of an engine that is gone, with a traceback; that is told in our own words.
-        "Failed to read inputs in the data plane",
+        *("Failed to read inputs in the data plane", "Channel closed prematurely"),
     )
     return not any(words in message for words in quiet)
 
@@ -86,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Make a dataset of videos. Run it again with the same --out to go on where a "
         "killed run was, or to change settings: what is unchanged is looked up.",
         epilog="Any option of Beam may follow, such as --direct_num_workers=4. Exit code: 0 the "
-        "run completed (rejected inputs are normal), 1 it failed, 2 it was asked wrongly.",
+        "run completed (rejected inputs are normal), 1 it failed, 2 it was asked wrongly, "
+        "130 ended by Ctrl-C, 143 by SIGTERM.",
         allow_abbrev=False,
     )
     run.add_argument(
@@ -123,6 +125,12 @@ def _parser() -> argparse.ArgumentParser:
         "--progress-json",
         metavar="FILE",
         help="also write progress into this file, one JSON object a line (docs/watching.md)",
+    )
+    run.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="no progress; only notes, warnings, errors and the summary at the end",
     )
     run.set_defaults(command=_run)
 
@@ -299,7 +307,7 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
     except (BusyError, StopRunError) as error:
         return _say(error, EXIT_FAILED)
     except KeyboardInterrupt:
-        return _say("interrupted; the dataset is as it was", EXIT_FAILED)
+        return _say("interrupted; the dataset is as it was", EXIT_INTERRUPTED)
     except Exception as error:
         logging.getLogger(__name__).debug("deciding anew failed", exc_info=True)
         return _say(
@@ -352,7 +360,7 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
     except (RefusedError, BadDatasetError, HubError, OSError) as error:
         return _say(error, EXIT_FAILED)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on where it was", EXIT_FAILED)
+        return _say("interrupted; the same command goes on where it was", EXIT_INTERRUPTED)
     return EXIT_OK
 
 
@@ -421,7 +429,11 @@ def entry() -> NoReturn:
     from runners.failure import leave, quieten_threads
 
     quieten_threads()
-    leave(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = _say("interrupted", EXIT_INTERRUPTED)
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-EXIT_OK, EXIT_FAILED, EXIT_ASKED_WRONGLY = 0, 1, 2
+from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+
 MIN_SHARD_BYTES = 100_000
 """As for `publish.shard_bytes`."""
 
@@ -159,7 +160,7 @@ def _derive(folders: list[str], out: str, request: Any) -> int:
     except DeriveError as error:
         return _say(error, EXIT_ASKED_WRONGLY)
     except KeyboardInterrupt:
-        return _say("interrupted; nothing was written", EXIT_FAILED)
+        return _say("interrupted; nothing was written", EXIT_INTERRUPTED)
     except OSError as error:
         logging.getLogger(__name__).debug("deriving failed", exc_info=True)
         return _say(f"nothing was written: {error}", EXIT_FAILED)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-EXIT_OK, EXIT_FAILED, EXIT_ASKED_WRONGLY = 0, 1, 2
+from pipelines.exits import EXIT_ASKED_WRONGLY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
 
 def add_command(commands: Any, add_settings: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -47,7 +47,7 @@ def _features(options: argparse.Namespace, _: list[str]) -> int:
     except (BusyError, StopRunError) as error:
         return _say(error, EXIT_FAILED)
     except KeyboardInterrupt:
-        return _say("interrupted; run the same command again to go on", EXIT_FAILED)
+        return _say("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
     for one in written.rejections:
         _say(f"left out: {one.parent or one.subject}: {one.reason} {one.detail}".strip(), EXIT_OK)
     if not written.videos:

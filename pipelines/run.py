@@ -28,6 +28,7 @@ from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_if_any
 from pipelines.way import PIECES, Plan, at_work_of
 from proofreel import __version__
+from runners.interrupt import cancel
 from runners.launch import check_places, hints, works_here, works_on_this_machine
 from schemas.base import content_hash
 from schemas.rejection import Rejection, Stage
@@ -77,11 +78,13 @@ def run(
     store: str | None = None,
     console: Console,
     machine: JsonLines | None = None,
+    quiet: bool = False,
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
     Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
-    of progress beside the console. `store`: the memo store, if it is not the one that `out` has.
+    of progress beside the console, which gets only notes if `quiet`. `store`: the memo store, if it
+    is not the one that `out` has.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
@@ -124,7 +127,7 @@ def run(
         for note in (*told, *_costs(config), *about_teacher, *_left(at_work)):
             console.print(f"note: {note}", highlight=False, markup=False)
         at_work.clear()
-        views = [view_on(console), *([machine] if machine else [])]
+        views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
         try:
             told_of = _run_pipeline(plan, sources, refused, runner, options, views)
         except Exception:
@@ -285,7 +288,7 @@ def _run_pipeline(
             state = result.wait_until_finish()
         except KeyboardInterrupt:
             # An engine would go on without us.
-            result.cancel()
+            cancel(result)
             raise
         told = told_if_any(result)
         if state == PipelineState.DONE:

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +25,7 @@ from pipelines.told import Told
 from runners.dataflow import JobBuiltError
 from runners.errors import BadOptionsError
 from runners.failure import in_words
+from runners.interrupt import heeding_signals
 from runners.job_server import NoEngineError
 from runners.launch import check_output, prepare
 from runners.process_workers import WorkerDiedError
@@ -36,8 +37,9 @@ from transforms.video.inputs import BadInputError
 
 
 def run_command(options: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
-    """Run as the options say; returns the exit code: 0 done, 1 failed, 2 asked wrongly."""
-    with ExitStack() as stack:
+    """Run as the options say; returns the exit code: 0 done, 1 failed, 2 asked wrongly,
+    128 and the number of the signal that ended it."""
+    with heeding_signals() as signals, ExitStack() as stack:
         machine = None
         try:
             if options.progress_json:
@@ -45,8 +47,10 @@ def run_command(options: argparse.Namespace, beam_arguments: Sequence[str]) -> i
                 machine = JsonLines(stream)
             _run(options, beam_arguments, machine)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all of it is told
-            code, words = trouble(error)
-            print(f"proofreel: {words}", file=sys.stderr)
+            code, words = signals.told(error) or trouble(error)
+            with suppress(OSError):
+                # Its terminal may be gone.
+                print(f"proofreel: {words}", file=sys.stderr, flush=True)
             if machine:
                 machine.say("failed", exit_code=code, error=words)
             return code
@@ -80,6 +84,7 @@ def _run(
         store=options.store or (remote.store if remote else None),
         console=Console(stderr=True),
         machine=machine,
+        quiet=options.quiet,
     )
     _say_what_came(out, manifest, told)
     if remote:
@@ -120,8 +125,6 @@ def trouble(error: BaseException) -> tuple[int, str]:
         return EXIT_OK, f"nothing was sent; {error}"
     if isinstance(error, (ConfigError, BadInputError, WeightsError, BadOptionsError)):
         return EXIT_ASKED_WRONGLY, str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return EXIT_FAILED, "interrupted; run the same command again to go on"
     if isinstance(error, (BusyError, StopRunError, NoEngineError, WorkerDiedError)):
         # Where a worker met it in this process, Beam adds its step.
         return EXIT_FAILED, words_of_stop(f"{type(error).__name__}: {error}") or str(error)

@@ -36,7 +36,7 @@ def print_summary(
     """Where the dataset is, what is in it, what the replies took and where the time went;
     `replied`, `times` and `slow` are those of this run."""
     if times:
-        console.print(time_table(times))
+        console.print(time_table(times, console.width))
     for one in slow:
         name = named(folder.parent / "work" / "records", one.subject, one.parent)
         said = f"slowest {one.leg}: {seconds(one.busy_s)}, {name}"

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
 from runners import process_workers
 from runners.quiet import print_no_tracebacks
+from transforms.leash import hold_children
 
 NEVER_MS = 10**9
 NAMES = frozenset({"", "directrunner", "direct", "fnapirunner", "fnapi"})
 """In lower case: Beam takes runners' names in any case, and without `Runner` at their end."""
+
+
+class Workers(worker_handlers.WorkerHandlerManager):
+    """Beam's, which waits for its workers to be done, unless the run was interrupted."""
+
+    def close_all(self) -> None:
+        """Called while what ends the run is on its way up."""
+        if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            super().close_all()
 
 
 def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
@@ -39,4 +50,6 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = NEVER_MS
     print_no_tracebacks()
     process_workers.use()
+    fn_runner.WorkerHandlerManager = Workers
+    hold_children()
     return FnApiRunner(), options

@@ -5,16 +5,21 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import signal
 import sys
 import threading
 from contextlib import suppress
 from typing import Any, NoReturn
+
+from transforms.leash import end_children
 
 NOT_SAYING = re.compile(r"\s*(at \S+\(|\.\.\. \d+ more|Driver stacktrace:)")
 """Lines of what Java adds to an error."""
 GONE = re.compile(r"\b(UNAVAILABLE|CANCELLED|ExecutorLostFailure)\b")
 """What connections say when there is nobody at the other end."""
 MAX_CHARS = 400
+LEAVE_WITHIN_S = 20.0
+"""What is closed at the end gets no more time than this."""
 
 
 def in_words(error: BaseException) -> str:
@@ -58,8 +63,19 @@ def leave(code: int) -> NoReturn:
     """
     if code == 0:
         sys.exit(0)
+    last_word = threading.Timer(LEAVE_WITHIN_S, _leave_now, (code,))
+    last_word.daemon = True
+    last_word.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Whoever still asks gets what they ask for.
+        signal.signal(number, lambda *_: _leave_now(code))
     atexit._run_exitfuncs()
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
+    _leave_now(code)
+
+
+def _leave_now(code: int) -> NoReturn:
+    end_children()
     os._exit(code)

@@ -9,14 +9,19 @@ same paths. What it can't do: a single element over 2 GB; Beam's metrics before 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
+import httpx
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     JobServerOptions,
     PipelineOptions,
 )
-from apache_beam.runners.portability import flink_runner, job_server
+from apache_beam.runners.portability import flink_runner, job_server, portable_runner
+from apache_beam.runners.runner import PipelineResult
 
 from runners import workers
 from runners.engines import jars_folder
@@ -24,6 +29,9 @@ from runners.job_server import JarsJobServer
 from runners.loopback import LoopbackWorkers
 
 NAMES = frozenset({"flink", "flinkrunner"})
+ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
+CANCEL_WITHIN_S = 8.0
+SHOWS_UP_WITHIN_S = 2.0
 MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
 
@@ -43,6 +51,17 @@ class FlinkJobOptions(PipelineOptions):
 class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
     """Beam's, with the job server from the jars of this machine where there are any."""
 
+    def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> PipelineResult:
+        """As Beam does; who cancels the result cancels the job on the cluster, too."""
+        master = options.view_as(FlinkRunnerOptions).flink_master
+        if master in flink_runner.MAGIC_HOST_NAMES:
+            return super().run_portable_pipeline(pipeline, options)
+        address = self.add_http_scheme(master)
+        # Others may have the same name, which is the user's to choose.
+        others = job_ids(address)
+        result = super().run_portable_pipeline(pipeline, options)
+        return ClusterResult(result, address, others)
+
     def default_job_server(self, options: PipelineOptions) -> job_server.JobServer:
         flink = options.view_as(FlinkRunnerOptions)
         jars = jars_folder("flink")
@@ -54,6 +73,54 @@ class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
             arguments.append(f"--flink-conf-dir={folder}")
         flags = options.view_as(JobServerOptions).job_server_jvm_properties
         return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
+
+
+class ClusterResult(portable_runner.PipelineResult):
+    """Beam's, whose job is cancelled on the cluster, too."""
+
+    def __init__(self, result: PipelineResult, address: str, others: frozenset[str]) -> None:
+        self.__dict__.update(result.__dict__)
+        self._address = address
+        self._others = others
+
+    def cancel(self) -> None:
+        """Raises httpx.HTTPError and TimeoutError as `cancel_on_cluster`."""
+        super().cancel()
+        # Beam's job server gives its jobs a number behind the name that Flink knows.
+        cancel_on_cluster(self._address, self._job_id.rpartition("_")[0], self._others)
+
+
+def job_ids(address: str) -> frozenset[str]:
+    """Of all jobs that a cluster remembers; none if it can't be reached."""
+    with suppress(httpx.HTTPError):
+        return frozenset(job["jid"] for job in _ask(f"{address}/jobs/overview")["jobs"])
+    return frozenset()
+
+
+def cancel_on_cluster(address: str, name: str, others: frozenset[str]) -> None:
+    """Cancel the job of this name that is not one of the others, and wait until it is no more.
+
+    Beam's job server, asked to cancel, only stops waiting for its job. `address`: of Flink's REST
+    interface. Raises httpx.HTTPError if it can't be reached, TimeoutError if the job goes on.
+    """
+    began_s = time.monotonic()
+    asked: set[str] = set()
+    while (passed_s := time.monotonic() - began_s) < CANCEL_WITHIN_S:
+        known = _ask(f"{address}/jobs/overview")["jobs"]
+        jobs = [job for job in known if job["name"] == name and job["jid"] not in others]
+        going = [job["jid"] for job in jobs if job["state"] not in ENDED]
+        for job in set(going) - asked:
+            _ask(f"{address}/jobs/{job}?mode=cancel", "PATCH")
+            asked.add(job)
+        # One that is just being handed over shows up a moment later.
+        if not going and (jobs or passed_s > SHOWS_UP_WITHIN_S):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"Flink goes on with the job {name}")
+
+
+def _ask(url: str, method: str = "GET") -> Any:
+    return httpx.request(method, url, timeout=CANCEL_WITHIN_S).raise_for_status().json()
 
 
 def prepare(arguments: Sequence[str]) -> tuple[FlinkRunner, PipelineOptions]:

@@ -76,7 +76,13 @@ class JarsJobServer(job_server.JobServer):
         command = [*self._command, *ports, staged, *self._arguments]
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd=self._folder
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                cwd=self._folder,
+                # Ctrl-C is for the run, which needs the server to cancel its job.
+                process_group=0,
             )
         try:
             self._channel = grpc.insecure_channel(f"127.0.0.1:{self._port(log)}")

@@ -8,6 +8,7 @@ machine's loopback alone.
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,14 @@ STOP_GRACE_S = 1
 
 class LoopbackWorkers:
     """Mixed into a portable runner of Beam, before it."""
+
+    def create_job_service(self, options: PipelineOptions) -> Any:
+        """As Beam does, and Ctrl-C stays ours: Beam would stop the server before its job."""
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            return super().create_job_service(options)  # type: ignore[misc]
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
     @staticmethod
     def start_and_replace_loopback_environments(

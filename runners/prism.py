@@ -8,13 +8,15 @@ that waits between two stages waits in its memory; and its ports are open on all
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PrismRunnerOptions,
 )
-from apache_beam.runners.portability import prism_runner
+from apache_beam.runners.portability import job_server, prism_runner
 
 from runners import workers
 from runners.engines import prism_binary
@@ -22,14 +24,39 @@ from runners.loopback import LoopbackWorkers
 from transforms.leash import hold_children
 
 NAMES = frozenset({"prism", "prismrunner"})
+IN_OWN_GROUP = "import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class PrismRunner(LoopbackWorkers, prism_runner.PrismRunner):
     """Beam's, with workers on loopback alone, and a Prism that ends with this process."""
 
-    def default_job_server(self, options: PipelineOptions) -> prism_runner.PrismJobServer:
+    def default_job_server(self, options: PipelineOptions) -> job_server.JobServer:
         hold_children()
-        return super().default_job_server(options)
+        return job_server.StopOnExitJobServer(PrismServer(options))
+
+
+class WorkersAlone(prism_runner.PrismRunnerLogFilter):
+    """Of Prism's log only what workers warn of: how a job fails is told at its end.
+
+    Unless a level was chosen by `--prism_log_level`.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        super().filter(record)
+        return record.name.startswith("SdkWorker") and record.levelno >= logging.WARNING
+
+
+class PrismServer(prism_runner.PrismJobServer):
+    """Beam's, out of reach of Ctrl-C: that is for the run, which ends Prism itself."""
+
+    def __init__(self, options: PipelineOptions) -> None:
+        super().__init__(options)
+        if self._log_level == PrismRunnerOptions().prism_log_level:
+            self._log_filter = WorkersAlone()
+
+    def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:
+        command, endpoint = super().subprocess_cmd_and_endpoint()
+        return [sys.executable, "-I", "-S", "-c", IN_OWN_GROUP, *command], endpoint
 
 
 def prepare(arguments: Sequence[str]) -> tuple[PrismRunner, PipelineOptions]:

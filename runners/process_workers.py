@@ -32,7 +32,11 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
         options = self.provision_info.provision_info.pipeline_options
         options.update({"default_sdk_harness_log_level": "WARNING"})
         self.worker = local_job_service.SubprocessSdkWorker(
-            self._worker_command_line, self.control_address, self.provision_info, self.worker_id
+            # Ctrl-C is for the run, which ends its workers.
+            b"trap '' INT; " + self._worker_command_line,
+            self.control_address,
+            self.provision_info,
+            self.worker_id,
         )
         self.worker_thread = threading.Thread(name="run_worker", target=self._run)
         self.worker_thread.start()

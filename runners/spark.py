@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
+    JobServerOptions,
     PipelineOptions,
     SparkRunnerOptions,
 )
@@ -44,7 +45,8 @@ class SparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
         if spark.spark_job_server_jar or spark.spark_submit_uber_jar or jars is None:
             return super().default_job_server(options)
         local = LOCAL_FLAGS if is_local(spark.spark_master_url) else ()
-        flags = (*LOG_FLAGS, *local)
+        said = options.view_as(JobServerOptions).job_server_jvm_properties
+        flags = (*LOG_FLAGS, *local, *said)
         arguments = [f"--spark-master-url={spark.spark_master_url}"]
         return job_server.StopOnExitJobServer(JarsJobServer(jars, MAIN, flags, arguments))
 

@@ -1,7 +1,6 @@
 """Disks that are full, read-only or gone: one clear line, and the next run goes on.
 
-The disks are real: small ones in memory, mounted for the test. Where nobody may mount, these tests
-are skipped.
+The disks are real: small ones in memory, mounted for the test.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from pathlib import Path
 
 import pytest
 from pipeline_helpers import FAST, left_half_built, piece_of_long_video, run_here, sha256_of_files
-from small_disks import Mount, remount
+from small_disks import ROOMY_KIB, Mount, remount, size_kib
 
 RUN = (*FAST, "--set", "shots.max_clip_s=6")
-ROOMY_KIB = 64 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +29,6 @@ def whole(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
     assert run_here(videos, "--out", out, *RUN) == 0
     return out
-
-
-def size_kib(*places: Path) -> int:
-    """Room that files take on such a disk, whose blocks have 4 KiB."""
-    files = [file for place in places for file in place.rglob("*") if file.is_file()]
-    return sum(-(-file.stat().st_size // 4096) * 4 for file in files)
 
 
 def the_line(capsys: pytest.CaptureFixture[str]) -> str:

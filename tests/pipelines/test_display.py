@@ -231,7 +231,7 @@ def test_refused_inputs_stay_counted_when_metrics_come() -> None:
     assert (found.stages[Stage.INGEST].entered, found.stages[Stage.INGEST].rejected) == (5, 4)
 
 
-def test_json_lines_are_for_machines(tmp_path: Path) -> None:
+def test_json_lines_are_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each line stands alone, nothing in them goes down, and the last says how it ended."""
     shutil.copyfile(bikes(), tmp_path / "bikes.mp4")
     out, told = tmp_path / "out", tmp_path / "told.jsonl"
@@ -256,8 +256,13 @@ def test_json_lines_are_for_machines(tmp_path: Path) -> None:
     assert replies > 0
     for leg, new in (("ingest", 1), ("decode", 1), ("cut", 1), ("answer", replies)):
         assert (last["legs"][leg]["reused"], last["legs"][leg]["worked"]) == (0, new), leg
-    # What was done is found again, and told.
-    assert run_here(tmp_path / "bikes.mp4", "--out", out, *FAST, "--progress-json", told) == 0
+    assert "decode  1/1 videos" in capsys.readouterr().err
+    # What was done is found again, and told; to machines alone, since people want quiet.
+    again = (tmp_path / "bikes.mp4", "--out", out, *FAST, "--progress-json", told, "--quiet")
+    assert run_here(*again) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "where the time went" in said.out and f"dataset: {out / 'dataset'}" in said.out
     legs = json.loads(told.read_text().splitlines()[-1])["legs"]
     for leg, old in (("ingest", 1), ("decode", 1), ("cut", 1), ("answer", replies)):
         assert (legs[leg]["reused"], legs[leg]["worked"]) == (old, 0), leg
@@ -319,12 +324,32 @@ def test_the_summary_says_where_the_time_went(tmp_path: Path) -> None:
         log.add_busy("decode", busy_s, [(video, f"{video}.mp4")])
     log.add_busy("cut", 0.1, [("c1", "v1")])
     assert [(one.leg, one.busy_s, one.subject) for one in slowest(log)] == [("decode", 9.0, "v2")]
-    text = io.StringIO()
     times = [
         LegTime("decode", 3, 14.0, 9.0, {2048: 1, 4096: 1, 16384: 1}),
         LegTime("cut", 2, 6.0, 4.0, {2048: 1, 4096: 1}),
         LegTime("select", 2, 0.01, 0.005, {8: 2}),
     ]
-    Console(file=text, width=100).print(time_table(times))
-    said = text.getvalue()
+    said = printed_times(times, 100)
     assert [word in said for word in ("decode", "70%", "14.0 s", "9.0 s", "the rest")] == [True] * 5
+
+
+def printed_times(times: list[LegTime], width_chars: int) -> str:
+    text = io.StringIO()
+    Console(file=text, width=width_chars).print(time_table(times, width_chars))
+    return text.getvalue()
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_names() -> None:
+    """Of a run of days, whose numbers are wide."""
+    below = {128: 6000, 4096: 6000}
+    times = [
+        LegTime("examine", 12000, 812_345.0, 12_000.0, below, 4000, 8000),
+        LegTime("transcribe", 12000, 52_300.0, 1_000.0, below, 4000, 8000),
+    ]
+    wide, narrow, tiny = (printed_times(times, width) for width in (120, 80, 56))
+    for said in (wide, narrow, tiny):
+        assert "transcribe" in said and "…" not in said
+        assert "226 h" in said and "94%" in said
+    assert "mean" in wide and "4000 of 12000" in wide and "17 min" in wide
+    assert "mean" not in narrow and "4000 of 12000" in narrow
+    assert "found" not in tiny

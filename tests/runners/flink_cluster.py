@@ -125,6 +125,10 @@ class FlinkCluster:
         with urllib.request.urlopen(f"{self.address}/{path}", timeout=10) as answer:
             return json.load(answer)
 
+    def states(self) -> dict[str, str]:
+        """Of all jobs, by their ids."""
+        return {job["jid"]: job["state"] for job in self.ask("jobs/overview")["jobs"]}
+
     def workers(self, number: int) -> list[psutil.Process]:
         """The SDK workers that a TaskManager has started."""
         children = psutil.Process(self.task_managers[number].pid).children(recursive=True)

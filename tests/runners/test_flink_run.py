@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from engine_runs import dataset_of, finish, started
 from flink_cluster import KEPT_MS, FlinkCluster
+from interrupts import interrupted
 from pipeline_helpers import sha256_of_files
 from worker_processes import wait_until_in
 
@@ -54,3 +55,22 @@ def test_a_killed_worker_and_a_killed_machine_change_nothing(
         cluster.add_task_manager()
         finish(process)
     assert sha256_of_files(out / "dataset") == on_direct
+
+
+def test_ctrl_c_cancels_the_job_on_the_cluster_and_the_same_command_goes_on(
+    cluster: FlinkCluster, engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    """Beam's job server would leave it to itself."""
+    out = tmp_path / "out"
+    before = cluster.states()
+    with started(engine_videos, out, *options(cluster)) as process:
+
+        def at_work() -> bool:
+            return (out / "work" / "progress.jsonl").exists()
+
+        said = interrupted(process, signal.SIGINT, at_work=at_work).assert_orderly(signal.SIGINT)
+    assert "the run has ended, and all that it had started" in said
+    [state] = [state for job, state in cluster.states().items() if job not in before]
+    assert state == "CANCELED"
+    assert not (out / "dataset").exists()
+    assert dataset_of(engine_videos, out, *options(cluster)) == on_direct

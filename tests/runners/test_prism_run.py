@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from engine_runs import TIMEOUT_S, dataset_of, started
+from interrupts import interrupted
 from pipeline_helpers import funnel, memo_entries
+from small_disks import ROOMY_KIB, remount, size_kib, small_disk
 from worker_processes import child_of, wait_until_in
 
 from schemas.rejection import Stage
@@ -50,3 +53,35 @@ def test_after_prism_is_killed_the_same_command_goes_on(
     assert done
     assert dataset_of(engine_videos, out, "--runner", "prism") == on_direct
     assert done.items() <= memo_entries(out).items(), "what was done is not done again"
+
+
+def test_ctrl_c_and_sigterm_end_it_and_the_same_command_goes_on(
+    engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with started(engine_videos, out, "--runner", "prism") as process:
+            said = interrupted(process, number).assert_orderly(number)
+        assert "the run has ended, and all that it had started" in said
+        assert not (out / "dataset").exists()
+    assert dataset_of(engine_videos, out, "--runner", "prism") == on_direct
+
+
+def test_a_store_whose_disk_is_full_is_named_and_the_same_command_goes_on(
+    engine_videos: Path, direct_out: Path, on_direct: dict[str, str], tmp_path: Path
+) -> None:
+    memo, out = direct_out / "work" / "memo", tmp_path / "out"
+    # Room for all that comes before decoding, and for half of that.
+    room = size_kib(memo / "probe") + size_kib(memo / "decode") // 2
+    with small_disk(tmp_path / "disk", room) as store:
+        ways = ("--store", store, "--runner", "prism")
+        with started(engine_videos, out, *ways) as process:
+            _, stderr = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 1
+        assert "Traceback" not in stderr
+        [said] = [line for line in stderr.splitlines() if line.startswith("proofreel: ")]
+        assert said.startswith(f"proofreel: the memo store {store}: its disk is full (")
+        assert "run the same command again" in said
+        assert not (out / "dataset").exists()
+        remount(store, f"size={ROOMY_KIB}k")
+        assert dataset_of(engine_videos, out, *ways) == on_direct
