@@ -18,7 +18,9 @@ from transforms.storage import is_remote
 from transforms.video.inputs import BrokenManifestError, Found, found_in
 
 _TABLES = """
-CREATE TABLE named (number INTEGER PRIMARY KEY, file BLOB, uri BLOB, path BLOB, asks INT, record BLOB);
+CREATE TABLE named (
+    number INTEGER PRIMARY KEY, file BLOB, uri BLOB, path BLOB, asks INT, record BLOB
+);
 CREATE TABLE sources (number INTEGER PRIMARY KEY, asks INT, record BLOB);
 CREATE TABLE turned_down (subject BLOB, detail BLOB, record BLOB);
 CREATE TABLE refused (number INTEGER PRIMARY KEY, record BLOB);
@@ -88,7 +90,9 @@ def sorted_inputs(
         )
 
 
-def _find(inputs: Iterable[str], own: Sequence[PurePosixPath], database: sqlite3.Connection) -> None:
+def _find(
+    inputs: Iterable[str], own: Sequence[PurePosixPath], database: sqlite3.Connection
+) -> None:
     # Sorted, since of two names for one file the first is kept.
     for text in sorted(set(inputs)):
         try:
