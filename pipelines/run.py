@@ -282,14 +282,14 @@ def _run_pipeline(
 ) -> Told:
     config = plan.config
     counts = Counts(
-        sources.number + refused.number,
+        sources.records + refused.records,
         config.teacher.samples,
         asks_constructed=config.teacher.kind is not TeacherKind.MEASURE,
         constructed=config.constructed.wanted,
-        refused=refused.number,
+        refused=refused.records,
     )
-    if refused.number:
-        counts.add(Stage.INGEST, refused.number, refused.number, time.monotonic())
+    if refused.records:
+        counts.add(Stage.INGEST, refused.records, refused.records, time.monotonic())
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = pipeline | "Curate" >> Curate(plan, sources, refused)
     with ProgressDisplay(plan.progress, counts, *views) as display:

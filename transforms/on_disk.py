@@ -1,7 +1,7 @@
 """More records than memory holds, kept and sorted on disk by SQLite.
 
-All of it lies in temporary files without a name, which go with the process however that ends. Where,
-is for SQLite to say: in the folder that SQLITE_TMPDIR or TMPDIR names, else in /var/tmp or /tmp.
+All of it lies in temporary files without a name, which go with the process however that ends: in
+the folder that SQLITE_TMPDIR or TMPDIR names, else in /var/tmp or /tmp.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def minding_disk() -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StopRunError(
-            f"the inputs can't be sorted in the folder for temporary files: {error}. Make room in it "
-            "or name another by TMPDIR, then run the same command again"
+            f"the inputs can't be sorted in the folder for temporary files: {error}. Make room in "
+            "it or name another by TMPDIR, then run the same command again"
         ) from error
 
 

@@ -23,8 +23,8 @@ ALL_LEGS = (
 )
 
 
-NOTHING = Pieces((), 0)
-ONE_SOURCE = Pieces(("inputs/ab/abcd/records.jsonl.gz",), 1)
+NOTHING = Pieces("inputs/00/00/lines.gz", 0)
+ONE_SOURCE = Pieces("inputs/ab/ab/lines.gz", 1)
 
 
 def curate(config: Config, sources: Pieces, hints: Hints = NO_HINTS) -> Curate:

@@ -38,7 +38,7 @@ MANIFEST_SUFFIXES = frozenset({".jsonl", ".csv", ".parquet", ".json"})
 MANIFEST_URL = re.compile(r"(s3|gs|hdfs)://[A-Za-z0-9._-]{1,255}/[^/].*", re.DOTALL)
 """URLs that a manifest may name: on filesystems of the user's, not the web."""
 MAX_MANIFEST_ROW_CHARS = 1_000_000
-PARQUET_ROWS = 1_024
+PARQUET_ROWS = 256
 """Decoded at a time."""
 
 VIDEO_R1_KINDS = {
