@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from schemas.rejection import Rejection
 from schemas.source import Source
@@ -77,7 +77,8 @@ def sorted_inputs(
     with temporary_database() as database:
         with minding_disk():
             database.executescript(_TABLES)
-            _find(inputs, [PurePosixPath(_file(str(folder))) for folder in ours], database)
+            own = tuple(_file(str(folder)).rstrip("/") + "/" for folder in ours)
+            _find(inputs, own, database)
             with database:
                 rows = database.execute(_BY_FIRST_NAME)
                 merged = map(_merged, groupby(rows, itemgetter(0)))
@@ -90,9 +91,7 @@ def sorted_inputs(
         )
 
 
-def _find(
-    inputs: Iterable[str], own: Sequence[PurePosixPath], database: sqlite3.Connection
-) -> None:
+def _find(inputs: Iterable[str], own: tuple[str, ...], database: sqlite3.Connection) -> None:
     # Sorted, since of two names for one file the first is kept.
     for text in sorted(set(inputs)):
         try:
@@ -105,7 +104,7 @@ def _find(
                 _keep(broken.rejection, own, database)
 
 
-def _keep(found: Found, own: Sequence[PurePosixPath], database: sqlite3.Connection) -> None:
+def _keep(found: Found, own: tuple[str, ...], database: sqlite3.Connection) -> None:
     record = found.to_json().encode()
     if isinstance(found, Rejection):
         row = key_of(found.subject), key_of(found.detail), record
@@ -113,7 +112,7 @@ def _keep(found: Found, own: Sequence[PurePosixPath], database: sqlite3.Connecti
         return
     path = found.path
     file = _file(path)
-    if any(PurePosixPath(file).is_relative_to(folder) for folder in own):
+    if f"{file}/".startswith(own):
         return
     names = key_of(file), key_of(found.uri), key_of(path)
     asks = bool(found.questions)
