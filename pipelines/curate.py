@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter, Standing, of_other_video, with_first
 from transforms.video.exclude import Exclusion
 from transforms.video.ingest import Ingester, keep_one
+from transforms.video.input_pieces import Pieces, ReadPieces
 from transforms.video.segment import Segmenter
 from transforms.video.shots import Join
 from transforms.video.speech import Transcriber
@@ -40,10 +41,10 @@ from transforms.video.speech import Transcriber
 class Curate(Way):
     """The whole way; applied to the pipeline's root."""
 
-    def __init__(self, plan: Plan, sources: Sequence[Source], refused: Sequence[Rejection]) -> None:
+    def __init__(self, plan: Plan, sources: Pieces, refused: Pieces) -> None:
         super().__init__(plan)
-        self._sources = list(sources)
-        self._refused = list(refused)
+        self._sources = sources
+        self._refused = refused
 
     def expand(self, root: Any) -> beam.PCollection:
         videos = self._ingest(root)
@@ -55,10 +56,11 @@ class Curate(Way):
 
     def _ingest(self, root: Any) -> Any:
         store = self._plan.store
-        refused = root | "Refused" >> beam.Create(self._refused, reshuffle=False)
+        refused = root | "Refused" >> ReadPieces(self._refused, Rejection, store)
         self._rejections.append(refused)
         self._tallies.append(refused | "RefusedTally" >> beam.Map(one_of, str(Stage.INGEST)))
-        sources = root | "Sources" >> beam.Create(self._sources)
+        listed = root | "Sources" >> ReadPieces(self._sources, Source, store)
+        sources = listed | "Spread0" >> beam.Reshuffle()
         found = self._leg(sources, Stage.INGEST, Ingester(store), _source_subject)
         same = found | "BySha" >> beam.GroupBy(lambda video: video.id)
         keep_one = KeepOne(self._plan.exclusion)

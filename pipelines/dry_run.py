@@ -17,7 +17,8 @@ from pipelines.run import locked
 from pipelines.store import remember_store, store_of
 from pipelines.survey import survey
 from transforms.annotate.teacher import TeacherKind
-from transforms.video.inputs import expand_inputs
+from transforms.memo import MemoStore
+from transforms.video.sorted_inputs import SortedInputs, sorted_inputs
 
 
 def dry_run(
@@ -35,8 +36,19 @@ def dry_run(
     Raises BadInputError, ConfigError, TeacherUnavailable and BusyError.
     """
     memo = store_of(out, store)
-    sources, refused = expand_inputs(inputs, out, memo.root)
-    sources = sources[:limit]
+    with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
+        _dry_run(found, out, config, memo, requests, console)
+
+
+def _dry_run(
+    inputs: SortedInputs,
+    out: Path,
+    config: Config,
+    memo: MemoStore,
+    requests: int,
+    console: Console,
+) -> None:
+    sources = inputs.sources
     check_prompts(config)
     measured: Calibration | None = None
     if requests:
@@ -48,8 +60,7 @@ def dry_run(
         with locked(work / "lock"):
             remember_store(out, memo)
             memo = memo.prepare()
-            whole = any(source.questions for source in sources)
-            for note in check_teacher(config, memo, here=True, whole=whole):
+            for note in check_teacher(config, memo, here=True, whole=inputs.ask):
                 console.print(f"note: {note}", highlight=False, markup=False)
             wanted = max(requests // REQUESTS_PER_CLIP, 1)
             scenes = survey(sources, out, config, memo).scenes
@@ -58,7 +69,7 @@ def dry_run(
     found = estimate(survey(sources, out, config, memo), config, memo)
     console.print(_table(found))
     calibrated = measured is not None or not requests
-    for line in lines(found, config, measured, inputs=len(sources), refused=len(refused)):
+    for line in lines(found, config, measured, inputs=len(sources), refused=len(inputs.refused)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not calibrated:
         console.print("not calibrated: the replies about all clips are in the store already")

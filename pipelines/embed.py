@@ -33,7 +33,8 @@ from transforms.publish.files import write_text
 from transforms.video.analyse import Analyser
 from transforms.video.exclude import Exclusion
 from transforms.video.ingest import Ingester
-from transforms.video.inputs import expand_inputs
+from transforms.video.input_pieces import Pieces, ReadPieces, keep_pieces
+from transforms.video.sorted_inputs import SortedInputs, sorted_inputs
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,14 @@ def make_features(inputs: Sequence[str], out: Path, config: Config, prepare: Pre
     if not config.features.enabled:
         raise ConfigError("features.model: is none; name a model to embed the pictures by")
     store = store_of(out)
-    sources, refused = expand_inputs(inputs, out, store.root)
-    check_inputs(sources, refused, config.features)
+    with sorted_inputs(inputs, out, store.root) as listed:
+        return _make_features(listed, out, config, store, prepare)
+
+
+def _make_features(
+    inputs: SortedInputs, out: Path, config: Config, store: MemoStore, prepare: Prepare
+) -> Written:
+    check_inputs(inputs.sources, inputs.refused, config.features)
     runner, options = prepare([])
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -63,6 +70,7 @@ def make_features(inputs: Sequence[str], out: Path, config: Config, prepare: Pre
     with locked(work / "lock"):
         store = store.prepare()
         store.sweep()
+        sources = keep_pieces(inputs.sources.texts(), store)
         with beam.Pipeline(runner=runner, options=options) as pipeline:
             _ = pipeline | "Features" >> _Embed(sources, config, store, str(found))
         rows, rejections = _read(found)
@@ -71,17 +79,15 @@ def make_features(inputs: Sequence[str], out: Path, config: Config, prepare: Pre
         if rows:
             vectors = _vectors(rows, store)
             videos, pictures = write_reference(vectors, config.features, path)
-    return Written(path, videos, pictures, (*refused, *rejections))
+    return Written(path, videos, pictures, (*inputs.refused, *rejections))
 
 
 class _Embed(beam.PTransform):
     """From sources to a file that says where the vectors of each video lie."""
 
-    def __init__(
-        self, sources: Sequence[Source], config: Config, store: MemoStore, path: str
-    ) -> None:
+    def __init__(self, sources: Pieces, config: Config, store: MemoStore, path: str) -> None:
         super().__init__()
-        self._sources = list(sources)
+        self._sources = sources
         self._config = config
         self._store = store
         self._path = path
@@ -90,7 +96,8 @@ class _Embed(beam.PTransform):
         config, store = self._config, self._store
         ingested = (
             root
-            | "Sources" >> beam.Create(self._sources)
+            | "Sources" >> ReadPieces(self._sources, Source, store)
+            | "Spread0" >> beam.Reshuffle()
             | "Ingest" >> Leg(Stage.INGEST, Ingester(store), _source_subject, NOWHERE)
         )
         kept = (

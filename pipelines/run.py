@@ -31,24 +31,24 @@ from proofreel import __version__
 from runners.interrupt import cancel
 from runners.launch import check_places, hints, works_here, works_on_this_machine
 from schemas.base import content_hash
-from schemas.rejection import Rejection, Stage
-from schemas.source import Source
+from schemas.rejection import Stage
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.at_work import AtWork
 from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
-from transforms.needs import NO_HINTS
+from transforms.needs import NO_HINTS, Hints
 from transforms.outcome import StopRunError
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
 from transforms.publish.manifest import MANIFEST_FILE, Manifest
 from transforms.trouble import minding
 from transforms.video.exclude import Exclusion, load_exclusion
-from transforms.video.inputs import expand_inputs
+from transforms.video.input_pieces import Pieces, keep_pieces
 from transforms.video.media_process import ffmpeg_version
 from transforms.video.overlay_text import load_detector
 from transforms.video.shots import Detector, Join, core_minutes_per_hour
+from transforms.video.sorted_inputs import SortedInputs, sorted_inputs
 from transforms.video.transnet import load_transnet
 from transforms.video.whisper import check_speech
 
@@ -96,11 +96,22 @@ def run(
     if heeded is not None:
         check_gpu(config, heeded)
     memo = store_of(out, store)
-    sources, refused = expand_inputs(inputs, out, memo.root)
-    if limit is not None:
-        sources = sources[:limit]
+    with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
+        return _run(found, out, config, memo, (runner, options, heeded), console, machine)
+
+
+def _run(
+    found: SortedInputs,
+    out: Path,
+    config: Config,
+    memo: MemoStore,
+    engine: tuple[Any, Any, Hints | None],
+    console: Console,
+    machine: JsonLines | None,
+) -> tuple[Manifest, Told]:
+    runner, options, heeded = engine
     check_prompts(config)
-    check_inputs(sources, refused, config.features)
+    check_inputs(found.sources, found.refused, config.features)
     exclusion = excluded_by(config)
     check_speech(config.speech)
     if config.shots.detector is Detector.TRANSNETV2:
@@ -115,12 +126,15 @@ def run(
         work.mkdir(parents=True, exist_ok=True)
     with minding(out, OUTPUT), locked(work / "lock"):
         # Only now: two engines at once would not fit on a GPU.
-        whole = any(source.questions for source in sources)
-        about_teacher = check_teacher(config, memo, here=here, whole=whole)
+        about_teacher = check_teacher(config, memo, here=here, whole=found.ask)
         remember_store(out, memo)
         memo = memo.prepare()
         memo.sweep()
         sweep(out)
+        sources = keep_pieces(found.sources.texts(), memo)
+        refused = keep_pieces(found.refused.texts(), memo)
+        # From here on it would only take room.
+        found.close()
         plan = replace(_plan(out, memo, config, exclusion), hints=heeded or NO_HINTS)
         told = plan.facts.notes if config.features.enabled else ()
         at_work = at_work_of(plan.progress)
@@ -263,22 +277,22 @@ def _prompts(config: Config) -> dict[str, str]:
 
 def _run_pipeline(
     plan: Plan,
-    sources: Sequence[Source],
-    refused: Sequence[Rejection],
+    sources: Pieces,
+    refused: Pieces,
     runner: Any,
     options: Any,
     views: Sequence[View],
 ) -> Told:
     config = plan.config
     counts = Counts(
-        len(sources) + len(refused),
+        sources.records + refused.records,
         config.teacher.samples,
         asks_constructed=config.teacher.kind is not TeacherKind.MEASURE,
         constructed=config.constructed.wanted,
-        refused=len(refused),
+        refused=refused.records,
     )
-    if refused:
-        counts.add(Stage.INGEST, len(refused), len(refused), time.monotonic())
+    if refused.records:
+        counts.add(Stage.INGEST, refused.records, refused.records, time.monotonic())
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = pipeline | "Curate" >> Curate(plan, sources, refused)
     with ProgressDisplay(plan.progress, counts, *views) as display:

@@ -139,7 +139,7 @@ def check_size(graph: beam_runner_api_pb2.Pipeline) -> None:
         raise BadOptionsError(
             f"--runner dataflow: the job's graph has {size / 1e6:.1f} MB and Dataflow takes "
             f"{MAX_GRAPH_BYTES / 1e6:.0f}; the largest step is {largest.unique_name} with "
-            f"{largest.ByteSize() / 1e6:.1f}. Split the inputs over several runs"
+            f"{largest.ByteSize() / 1e6:.1f}. Inputs are not in it; a long list in input.exclude is"
         )
 
 

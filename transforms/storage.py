@@ -120,21 +120,28 @@ def described(url: str) -> RemoteFile | None:
 
 def listed(folder: str) -> list[RemoteFile]:
     """All files below a folder, sorted. Raises StorageError."""
+    return sorted(below(folder), key=lambda one: one.url)
+
+
+def below(folder: str) -> Iterator[RemoteFile]:
+    """All files below a folder, as they are listed, each once. Raises StorageError."""
     return matching(f"{glob.escape(folder.rstrip('/'))}/**")
 
 
-def matching(pattern: str) -> list[RemoteFile]:
-    """The files whose URL matches: `*` within a name, `**` over folders. Raises StorageError."""
+def matching(pattern: str) -> Iterator[RemoteFile]:
+    """The files whose URL matches: `*` within a name, `**` over folders. Raises StorageError.
+
+    They come as they are listed, each once: Beam's own `match` makes a list of them.
+    """
     with _told(pattern, "listed"):
-        [result] = _filesystem(pattern).match([pattern])
-        found = (
-            RemoteFile(one.path, one.size_in_bytes, one.last_updated_in_seconds)
-            for one in result.metadata_list
+        filesystem = _filesystem(pattern)
+        start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+        if filesystem.has_dirs():
+            start = start.rpartition("/")[0]
+        for one in filesystem.match_files(filesystem._list(start), pattern):
             # Consoles make such objects so that an empty folder can be shown.
-            if not one.path.endswith("/")
-        )
-        return sorted(found, key=lambda one: one.url)
-    return []
+            if not one.path.endswith("/"):
+                yield RemoteFile(one.path, one.size_in_bytes, one.last_updated_in_seconds)
 
 
 def delete(urls: Sequence[str]) -> None:

@@ -124,12 +124,15 @@ def sha256_of_files(folder: Path) -> dict[str, str]:
 
 
 def memo_entries(out: Path) -> dict[str, tuple[int, int]]:
-    """Every entry of the memo store with the inode and time of its result."""
+    """Every entry of the memo store with the inode and time of its result; without the list of the
+    inputs, which is no work and names places."""
     memo = out / "work" / "memo"
     entries = {}
     for path in memo.glob("*/*/*/result.json"):
         facts = path.stat()
         place = path.parent.relative_to(memo).as_posix()
+        if place.startswith("inputs/"):
+            continue
         entries[place] = (facts.st_ino, facts.st_mtime_ns)
     return entries
 

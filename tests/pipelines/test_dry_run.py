@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import Answer, Ask, ChatServer
+from listed_inputs import expand_inputs
 from pipeline_helpers import FAST, UNEXAMINED, bikes, carphone, run_here, sha256_of_files
 from served_run import answer, purpose_of, run_served, settings
 
@@ -23,7 +24,6 @@ from pipelines.run import locked
 from pipelines.store import store_of
 from pipelines.survey import LookUpStore, NotInStore, survey
 from transforms.memo import MemoStore
-from transforms.video.inputs import expand_inputs
 
 Capture = pytest.CaptureFixture[str]
 SHORT = ("--set", "shots.max_clip_s=4.5")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import MODEL, Answer, ChatServer, completion
+from listed_inputs import expand_inputs
 from pipeline_helpers import UNEXAMINED, bikes
 from served_run import answer, run_served
 
@@ -19,7 +20,6 @@ from pipelines.preflight import check_installed, check_prompts, check_teacher, m
 from pipelines.survey import survey
 from transforms.annotate.asking import TeacherUnavailable
 from transforms.memo import MemoStore
-from transforms.video.inputs import expand_inputs
 
 NO_PICTURES = Answer(b"images are not supported", 400)
 Capture = pytest.CaptureFixture[str]

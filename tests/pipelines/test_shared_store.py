@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from listed_inputs import expand_inputs
 from pipeline_helpers import FAST, piece_of_long_video, run_here, sha256_of_files, start
 
 from pipelines.cli import main
 from pipelines.store import PLACE_FILE, remember_store, store_of
 from transforms.memo import MemoStore
-from transforms.video.inputs import expand_inputs
 
 RUN = (*FAST, "--set", "shots.max_clip_s=6", "--set", "publish.validation_share=0.6")
 

@@ -9,11 +9,11 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from pipelines.config import Config
 from pipelines.curate import Curate
 from pipelines.way import Plan
-from schemas.source import Source
 from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, Hints
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
+from transforms.video.input_pieces import Pieces
 
 ALL_LEGS = (
     *("shots.detector=transnetv2", "shots.join=features", "features.pretrained=random"),
@@ -23,7 +23,11 @@ ALL_LEGS = (
 )
 
 
-def curate(config: Config, sources: list[Source], hints: Hints = NO_HINTS) -> Curate:
+NOTHING = Pieces("inputs/00/00/lines.gz", 0)
+ONE_SOURCE = Pieces("inputs/ab/ab/lines.gz", 1)
+
+
+def curate(config: Config, sources: Pieces, hints: Hints = NO_HINTS) -> Curate:
     """The whole way, with all folders on a store that nobody opens."""
     facts = RunFacts(
         proofreel_version="0",
@@ -44,11 +48,7 @@ def curate(config: Config, sources: list[Source], hints: Hints = NO_HINTS) -> Cu
         facts=facts,
         hints=hints,
     )
-    return Curate(plan, sources, [])
-
-
-def one_source() -> Source:
-    return Source(uri="a.mp4", location="/videos/a.mp4")
+    return Curate(plan, sources, NOTHING)
 
 
 def graph_of(way: Curate) -> beam_runner_api_pb2.Pipeline:

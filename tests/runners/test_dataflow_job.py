@@ -10,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from apache_beam.runners.pipeline_context import PipelineContext
-from built_jobs import ALL_LEGS, curate, hinted_steps, one_source
+from built_jobs import ALL_LEGS, ONE_SOURCE, curate, hinted_steps
 from google.protobuf import json_format
 from pipeline_helpers import FAST, bikes, call
 
@@ -18,7 +18,7 @@ from pipelines.config import load_config
 from runners.dataflow import MAX_GRAPH_BYTES, BuiltJob, JobBuiltError
 from runners.errors import BadOptionsError
 from runners.launch import hints, prepare, works_here, works_on_this_machine
-from schemas.source import Source
+from transforms.video.input_pieces import Pieces
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ MAX_REQUEST_BYTES = 1_000_000
 GROUPING = "beam:transform:group_by_key:v1"
 
 
-def built(sources: list[Source], *more: str) -> BuiltJob:
+def built(sources: Pieces, *more: str) -> BuiltJob:
     runner, options = prepare([*OPTIONS, "--dry_run=True", *more])
     config = load_config(None, ALL_LEGS)
     pipeline = beam.Pipeline(runner=runner, options=options)
@@ -49,7 +49,7 @@ def built(sources: list[Source], *more: str) -> BuiltJob:
 
 @pytest.fixture(scope="module")
 def job() -> BuiltJob:
-    return built([one_source()], *GPU)
+    return built(ONE_SOURCE, *GPU)
 
 
 def environment(job: BuiltJob) -> Any:
@@ -72,7 +72,7 @@ def test_steps_with_models_ask_for_the_gpu_and_no_others_do(job: BuiltJob) -> No
     with_models = ("RunInference", "Curate/Decode/", "Curate/Transcribe/")
     assert len(job.gpu_steps) == 11
     assert all(any(word in name for word in with_models) for name in job.gpu_steps)
-    assert built([one_source()]).gpu_steps == {}
+    assert built(ONE_SOURCE).gpu_steps == {}
 
 
 def test_all_workers_run_the_image_that_was_named(job: BuiltJob) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from built_jobs import ALL_LEGS, curate, graph_of, hinted_steps, one_source
+from built_jobs import ALL_LEGS, ONE_SOURCE, curate, graph_of, hinted_steps
 
 from pipelines.config import ConfigError, load_config
 from pipelines.preflight import check_gpu
@@ -66,12 +66,12 @@ def test_steps_that_use_a_gpu_say_so_and_no_others(
     settings: tuple[str, ...], steps: set[str]
 ) -> None:
     given = ("features.pretrained=random", "verify.repair_rounds=1", *settings)
-    graph = graph_of(curate(load_config(None, given), [one_source()], ON_GPU))
+    graph = graph_of(curate(load_config(None, given), ONE_SOURCE, ON_GPU))
     assert hinted_steps(graph) == dict.fromkeys(steps, ON_GPU.gpu)
 
 
 def test_without_hints_all_steps_are_in_one_environment() -> None:
-    graph = graph_of(curate(load_config(None, ALL_LEGS), [one_source()], NO_HINTS))
+    graph = graph_of(curate(load_config(None, ALL_LEGS), ONE_SOURCE, NO_HINTS))
     assert hinted_steps(graph) == {}
     assert len(graph.components.environments) == 1
 

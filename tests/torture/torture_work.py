@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from clock_video import read_board
+from listed_inputs import expand_inputs
 
 from schemas.clip import Media
 from schemas.rejection import Rejected, Rejection, Stage
@@ -20,7 +21,6 @@ from transforms.outcome import rejection
 from transforms.video.analyse import InputSettings, analyse
 from transforms.video.cut import CutSettings, cut
 from transforms.video.ingest import ingest
-from transforms.video.inputs import expand_inputs
 from transforms.video.segment import segment
 from transforms.video.shots import ShotSettings
 

@@ -1,4 +1,8 @@
-"""From what the user typed to sources: files, folders, globs, manifests, Video-R1's JSON."""
+"""From what the user typed to sources: files, folders, globs, manifests, Video-R1's JSON.
+
+Sources come one by one, since there may be more than memory holds. What is held is the names in one
+folder, and a `.json` manifest whole: it is one list, and Python's parser gives no parts of it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +24,7 @@ import pyarrow.parquet as pq
 from schemas.rejection import Reason, Rejection, Stage
 from schemas.source import GivenQuestion, Source, location, url_location
 from transforms.cache import brought
+from transforms.on_disk import sorted_texts
 from transforms.storage import described, is_remote
 from transforms.video.remote_inputs import url_beside, videos_at
 
@@ -33,6 +38,8 @@ MANIFEST_SUFFIXES = frozenset({".jsonl", ".csv", ".parquet", ".json"})
 MANIFEST_URL = re.compile(r"(s3|gs|hdfs)://[A-Za-z0-9._-]{1,255}/[^/].*", re.DOTALL)
 """URLs that a manifest may name: on filesystems of the user's, not the web."""
 MAX_MANIFEST_ROW_CHARS = 1_000_000
+PARQUET_ROWS = 256
+"""Decoded at a time."""
 
 VIDEO_R1_KINDS = {
     "multiple choice": "mcq",
@@ -42,59 +49,30 @@ VIDEO_R1_KINDS = {
     "OCR": "free_text",
 }
 
+T = TypeVar("T")
+
 
 class BadInputError(Exception):
     """An input that can't be taken at all; the message says which and why."""
 
 
+class BrokenManifestError(Exception):
+    """A manifest that can't be read to its end: none of its rows is taken."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.detail)
+        self.rejection = rejection
+
+
 Found = Source | Rejection
 
 
-def expand_inputs(inputs: Iterable[str], *ours: str | Path) -> tuple[list[Source], list[Rejection]]:
-    """Sources of all inputs, sorted, one per file, and what could not be taken.
+def found_in(text: str) -> Iterator[Found]:
+    """The sources that one input names, and what of it can't be taken, each time in the same order.
 
-    What lies below `ours`, output folder and store, is left out: clips of an earlier run are no
-    sources. Nothing is opened but manifests. Raises BadInputError if an input names nothing at all,
-    StorageError if a filesystem can't be reached.
+    A file may come several times. Nothing is opened but manifests. Raises BadInputError if there is
+    nothing at all, BrokenManifestError, and StorageError if a filesystem can't be reached.
     """
-    own = [PurePosixPath(_key(str(folder))) for folder in ours]
-    sources: dict[str, Source] = {}
-    rejections: list[Rejection] = []
-    # Sorted, since of two names for one file the first is kept.
-    for text in sorted(set(inputs)):
-        for found in _expand(text):
-            if isinstance(found, Rejection):
-                rejections.append(found)
-            else:
-                key = _key(found.path)
-                if any(PurePosixPath(key).is_relative_to(folder) for folder in own):
-                    continue
-                sources[key] = _merged(sources.get(key), found)
-    return (
-        sorted(sources.values(), key=lambda source: (source.uri, source.path)),
-        sorted(set(rejections), key=lambda rejection: (rejection.subject, rejection.detail)),
-    )
-
-
-def _key(path: str) -> str:
-    """What is the same for all names of one file."""
-    return path.rstrip("/") if is_remote(path) else os.path.realpath(path)
-
-
-def _merged(one: Source | None, other: Source) -> Source:
-    """The same file named twice, as several rows of a manifest do: one source, all questions."""
-    if one is None:
-        return other
-    questions = dict.fromkeys([*one.questions, *other.questions])
-    # What one of them does not say, the other may.
-    said = {
-        name: getattr(one, name) or getattr(other, name)
-        for name in ("user_id", "license", "source_url", "subtitles", "subtitles_folder")
-    }
-    return one.model_copy(update={"questions": tuple(questions), **said})
-
-
-def _expand(text: str) -> Iterator[Found]:
     path = Path(text)
     if is_remote(text):
         yield from _elsewhere(text)
@@ -109,12 +87,10 @@ def _expand(text: str) -> Iterator[Found]:
     elif path.exists() or path.is_symlink():
         yield Source(uri=_printable(path.name), location=location(path))
     elif glob.has_magic(text):
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
-        if not matches:
-            raise BadInputError(f"{text}: the pattern matches nothing")
         # Named from where the pattern begins: the same name may be in several folders.
         root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        for match in map(Path, matches):
+        matches = glob.iglob(text, recursive=True)  # noqa: PTH207 - absolute patterns too
+        for match in map(Path, _at_least_one(text, sorted_texts(matches))):
             uri = _printable(match.relative_to(root).as_posix())
             if not _can_look(match):
                 yield _rejection(uri, Reason.UNREADABLE, "no right to look into its folder")
@@ -131,13 +107,18 @@ def _elsewhere(url: str) -> Iterator[Found]:
         if copy is not None:
             yield from _manifest(copy, posixpath.dirname(url))
             return
-    found = list(videos_at(url, VIDEO_SUFFIXES))
-    if not found:
-        if glob.has_magic(url):
-            raise BadInputError(f"{url}: the pattern matches nothing")
-        raise BadInputError(f"{url}: no such file, and no video below it")
-    for name, place in found:
+    for name, place in _at_least_one(url, videos_at(url, VIDEO_SUFFIXES)):
         yield Source(uri=_printable(name), location=url_location(place))
+
+
+def _at_least_one(text: str, found: Iterator[T]) -> Iterator[T]:
+    number = -1
+    for number, one in enumerate(found):  # noqa: B007 - whether there was one
+        yield one
+    if number < 0:
+        if glob.has_magic(text):
+            raise BadInputError(f"{text}: the pattern matches nothing")
+        raise BadInputError(f"{text}: no such file, and no video below it")
 
 
 def _can_look(path: Path) -> bool:
@@ -183,15 +164,7 @@ def _rejection(subject: str, reason: Reason, detail: str) -> Rejection:
 
 def _manifest(path: Path, folder: str) -> Iterator[Found]:
     """The rows of a manifest, which may be a copy; what it names counts from `folder`."""
-    try:
-        rows = list(_rows(path))
-    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
-        # Rejections are published, and where things lie on this machine is nobody's business.
-        detail = str(error).replace(str(path), path.name)
-        detail = _printable(f"the manifest can't be read: {detail}")
-        yield _rejection(_printable(path.name), Reason.BAD_ROW, detail)
-        return
-    for number, row in rows:
+    for number, row in _readable(path):
         where = _printable(f"{path.name}:{number}")
         try:
             yield _source(folder, row)
@@ -199,11 +172,25 @@ def _manifest(path: Path, folder: str) -> Iterator[Found]:
             yield _rejection(where, Reason.BAD_ROW, str(error))
 
 
+def _readable(path: Path) -> Iterator[tuple[int, Any]]:
+    """Rows with their numbers, from 1. Raises BrokenManifestError, maybe after some of them."""
+    try:
+        yield from _rows(path)
+    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
+        # Rejections are published, and where things lie on this machine is nobody's business.
+        detail = str(error).replace(str(path), path.name)
+        detail = _printable(f"the manifest can't be read: {detail}")
+        rejection = _rejection(_printable(path.name), Reason.BAD_ROW, detail)
+        raise BrokenManifestError(rejection) from error
+
+
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Rows with their numbers, from 1. A broken JSON line is a row that holds the error."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        yield from enumerate(pq.read_table(path).to_pylist(), 1)
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            batches = file.iter_batches(PARQUET_ROWS)
+            yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
     elif suffix == ".csv":
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             yield from enumerate(csv.DictReader(stream), 1)

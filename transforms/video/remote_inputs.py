@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from transforms.storage import described, joined, listed, matching
+from transforms.storage import RemoteFile, below, described, joined, matching
 
 
 def videos_at(url: str, suffixes: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -20,10 +20,13 @@ def videos_at(url: str, suffixes: frozenset[str]) -> Iterator[tuple[str, str]]:
     if not url.endswith("/") and described(url) is not None:
         yield posixpath.basename(url), url
         return
-    found = listed(url)
-    if found or not glob.has_magic(url):
+    files = below(url)
+    found: Iterator[RemoteFile]
+    first = next(files, None)
+    if first is not None or not glob.has_magic(url):
         root = url.rstrip("/")
-        found = [one for one in found if PurePosixPath(one.url).suffix.lower() in suffixes]
+        found = itertools.chain([] if first is None else [first], files)
+        found = (one for one in found if PurePosixPath(one.url).suffix.lower() in suffixes)
     else:
         parts = url.split("/")
         root = "/".join(itertools.takewhile(lambda part: not glob.has_magic(part), parts))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from clock_video import Work
+from listed_inputs import expand_inputs
 from object_store import BUCKET, ObjectStore
 
 from schemas.rejection import Reason, Rejected
@@ -14,7 +15,7 @@ from schemas.source import Source, url_location
 from transforms.memo import MemoStore
 from transforms.video.fetching import local_path
 from transforms.video.ingest import ingest
-from transforms.video.inputs import BadInputError, expand_inputs
+from transforms.video.inputs import BadInputError
 from transforms.video.remote_inputs import url_beside
 from transforms.video.sidecars import Sidecar, UnusableError, read_sidecar, sidecars
 

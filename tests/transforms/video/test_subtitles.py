@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clock_video import AUDIO_HZ, Clock, decoded_clock, run_ffmpeg, write_beeps, write_clock
+from listed_inputs import expand_inputs
 from pydantic import ValidationError
 from subtitled import (
     DEFAULT,
@@ -23,7 +24,6 @@ from subtitled import (
 )
 
 from transforms.memo import MemoStore
-from transforms.video.inputs import expand_inputs
 from transforms.video.subtitles import SubtitleSettings
 
 FRAMES = (0, 3, 11, 16, 20, 30, 33, 44)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from clock_video import Clock, Work, run_ffmpeg, work_through, write_clock
+from listed_inputs import expand_inputs
 from subtitled import DEFAULT, footage_of, scenes_of, srt, texts
 
 from schemas.source import Source
@@ -16,7 +17,6 @@ from transforms.memo import MemoStore
 from transforms.outcome import is_fatal
 from transforms.video import sidecars, subtitles
 from transforms.video.cues import tidy
-from transforms.video.inputs import expand_inputs
 
 GOOD = (0.1, 0.5, "good")
 EMPTY = "movie.srt: it holds no cues"

@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from listed_inputs import expand_inputs
 
 from schemas.rejection import Reason, Rejection, Stage
 from schemas.source import Source
-from transforms.video.inputs import BadInputError, expand_inputs
+from transforms.video.inputs import BadInputError
 
 
 def touch(*paths: Path) -> None:

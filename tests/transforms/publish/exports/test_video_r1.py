@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listed_inputs import expand_inputs
 from publish_helpers import Item, build_dataset, make_sample
 
 from schemas.sample import Message, Part
@@ -17,7 +18,7 @@ from transforms.publish.exports.base import ExportSettings
 from transforms.publish.exports.export import export_dataset
 from transforms.publish.exports.turns import harmless
 from transforms.publish.exports.video_r1 import PROBLEM_TYPES
-from transforms.video.inputs import VIDEO_R1_KINDS, expand_inputs
+from transforms.video.inputs import VIDEO_R1_KINDS
 
 
 def read(path: Path) -> list[dict[str, Any]]:
