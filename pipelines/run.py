@@ -96,8 +96,9 @@ def run(
     if heeded is not None:
         check_gpu(config, heeded)
     memo = store_of(out, store)
+    views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
     with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
-        return _run(found, out, config, memo, (runner, options, heeded), console, machine)
+        return _run(found, out, config, memo, (runner, options, heeded), console, views)
 
 
 def _run(
@@ -107,7 +108,7 @@ def _run(
     memo: MemoStore,
     engine: tuple[Any, Any, Hints | None],
     console: Console,
-    machine: JsonLines | None,
+    views: Sequence[View],
 ) -> tuple[Manifest, Told]:
     runner, options, heeded = engine
     check_prompts(config)
@@ -141,7 +142,6 @@ def _run(
         for note in (*told, *_costs(config), *about_teacher, *_left(at_work)):
             console.print(f"note: {note}", highlight=False, markup=False)
         at_work.clear()
-        views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
         try:
             told_of = _run_pipeline(plan, sources, refused, runner, options, views)
         except Exception:
