@@ -137,7 +137,7 @@ def matching(pattern: str) -> Iterator[RemoteFile]:
         filesystem = _filesystem(pattern)
         start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
         if filesystem.has_dirs():
-            start = start.rpartition("/")[0]
+            start = filesystem._url_dirname(start)
         for one in filesystem.match_files(filesystem._list(start), pattern):
             # Consoles make such objects so that an empty folder can be shown.
             if not one.path.endswith("/"):
