@@ -32,16 +32,11 @@ DRIVER = (
 )
 
 
-def test_after_signals_and_a_killed_worker_it_gives_the_same_bytes(
+def test_after_a_killed_worker_and_signals_it_gives_the_same_bytes(
     engine_videos: Path, on_direct: dict[str, str], tmp_path: Path
 ) -> None:
     """Spark tries again at once, and its workers' dead are remembered for longer than that."""
     out = tmp_path / "out"
-    for number, ways in ((signal.SIGTERM, HERE), (signal.SIGINT, PROCESSES)):
-        with started(engine_videos, out, *ways) as process:
-            said = interrupted(process, number).assert_orderly(number)
-        assert "the run has ended, and all that it had started" in said
-        assert not (out / "dataset").exists()
     with started(engine_videos, out, *PROCESSES) as process:
         wait_until_in(Stage.DECODE, out, process)
         workers_of(process.pid)[0].kill()
@@ -50,6 +45,11 @@ def test_after_signals_and_a_killed_worker_it_gives_the_same_bytes(
     [said] = [line for line in stderr.splitlines() if line.startswith("proofreel: ")]
     assert "the engine is gone, or a worker; run the same command again" in said
     assert not (out / "dataset").exists()
+    for number, ways in ((signal.SIGTERM, HERE), (signal.SIGINT, PROCESSES)):
+        with started(engine_videos, out, *ways) as process:
+            said = interrupted(process, number).assert_orderly(number)
+        assert "the run has ended, and all that it had started" in said
+        assert not (out / "dataset").exists()
     done = memo_entries(out)
     assert dataset_of(engine_videos, out, *HERE) == on_direct
     assert done.items() <= memo_entries(out).items(), "what was done is not done again"
