@@ -26,7 +26,7 @@ from pipelines.preflight import check_gpu, check_installed, check_prompts, check
 from pipelines.records import keep_prompts
 from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_if_any
-from pipelines.way import PIECES, Plan, at_work_of
+from pipelines.way import Plan, at_work_of
 from proofreel import __version__
 from runners.launch import check_places, hints, works_here, works_on_this_machine
 from schemas.base import content_hash
@@ -34,6 +34,7 @@ from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.at_work import AtWork
+from transforms.draft import begin_draft, sweep_drafts
 from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
@@ -134,10 +135,10 @@ def run(
         # What was missed meanwhile may have been taken for the videos' fault.
         memo.check()
         at_work.clear()
-        shutil.rmtree(plan.pieces_folder, ignore_errors=True)
-        keep_own_files(out / "dataset", Path(plan.dataset_folder))
-        move_into_place(Path(plan.dataset_folder), out / "dataset")
-        move_into_place(Path(plan.records_folder), work / "records")
+        keep_own_files(out / "dataset", Path(plan.draft.dataset))
+        move_into_place(Path(plan.draft.dataset), out / "dataset", work)
+        move_into_place(Path(plan.draft.records), work / "records", work)
+        sweep_drafts(work)
         text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
         manifest = Manifest.model_validate_json(text)
         # What was found out on the way; the others were told before.
@@ -183,10 +184,9 @@ def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> 
     work = out / "work"
     progress = progress_of(out)
     Path(progress.path).unlink(missing_ok=True)
-    for name in ("dataset.partial", "records.partial"):
-        (work / name).mkdir()
+    draft = begin_draft(work)
     prompts = _prompts(config)
-    keep_prompts(work / "records.partial", prompts)
+    keep_prompts(Path(draft.records), prompts)
     facts = RunFacts(
         proofreel_version=__version__,
         seed=config.seed,
@@ -200,8 +200,7 @@ def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> 
     return Plan(
         config=config,
         store=store,
-        dataset_folder=str(work / "dataset.partial"),
-        records_folder=str(work / "records.partial"),
+        draft=draft,
         progress=progress,
         facts=facts,
         exclusion=exclusion,
@@ -314,17 +313,19 @@ def sweep(out: Path) -> None:
     A run that was killed between its two last renames left the old dataset beside its place: it
     goes back, so that there is one whatever becomes of this run.
     """
-    for name in ("dataset.partial", "records.partial", PIECES):
-        shutil.rmtree(out / "work" / name, ignore_errors=True)
+    sweep_drafts(out / "work")
     for old, place in (("dataset.old", out / "dataset"), ("records.old", out / "work" / "records")):
         if (out / "work" / old).exists() and not place.exists():
             (out / "work" / old).rename(place)
         shutil.rmtree(out / "work" / old, ignore_errors=True)
 
 
-def move_into_place(built: Path, place: Path) -> None:
-    """Replace a folder by one that is whole: two renames, so a reader meets no half of anything."""
-    old = built.with_name(f"{place.name}.old")
+def move_into_place(built: Path, place: Path, work: Path) -> None:
+    """Replace a folder by one that is whole: two renames, so a reader meets no half of anything.
+
+    In between the old one is in `work`.
+    """
+    old = work / f"{place.name}.old"
     if place.exists():
         place.rename(old)
     built.rename(place)

@@ -10,6 +10,7 @@ from pipelines.config import Config
 from pipelines.curate import Curate
 from pipelines.way import Plan
 from schemas.source import Source
+from transforms.draft import Draft
 from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, Hints
 from transforms.progress import NOWHERE
@@ -38,8 +39,7 @@ def curate(config: Config, sources: list[Source], hints: Hints = NO_HINTS) -> Cu
     plan = Plan(
         config=config,
         store=MemoStore("/store"),
-        dataset_folder="/dataset",
-        records_folder="/records",
+        draft=Draft("/draft"),
         progress=NOWHERE,
         facts=facts,
         hints=hints,

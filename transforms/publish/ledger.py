@@ -10,7 +10,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -19,6 +18,7 @@ from apache_beam.pvalue import AsDict, AsSingleton
 
 from schemas.base import ID_HEX_CHARS, hash_place, unit_interval
 from schemas.rejection import Rejection, Stage
+from transforms.draft import filling
 from transforms.pieces import Piece, merged, write_piece
 from transforms.publish.card_counts import CardEntry, Counts, SourceKey, Sources, source_key
 from transforms.publish.index import placed_table, rejected_table
@@ -169,9 +169,8 @@ def _write_index(
 ) -> Piece:
     (part, number), rows = element
     table = placed_table(rows["entries"], rows["places"])
-    path = Path(folder, f"index-{part}-{number:06d}.arrow")
-    with minding(path.parent.parent, _WORK):
-        return write_piece(table, _INDEX_KEYS, path)
+    with filling(folder) as place, minding(place, _WORK):
+        return write_piece(table, _INDEX_KEYS, place / f"index-{part}-{number:06d}.arrow")
 
 
 def index_tables(pieces: Iterable[Piece]) -> Iterator[pa.Table]:
@@ -229,9 +228,10 @@ def _write_rejected(
     element: tuple[tuple[Kind, int], Iterable[Rejection]], folder: str
 ) -> RejectedPiece:
     (kind, number), rejections = element
-    path = Path(folder, f"rejected-{'-'.join(kind)}-{number:06d}.arrow")
-    with minding(path.parent.parent, _WORK):
-        return RejectedPiece(kind, write_piece(rejected_table(rejections), _KEYS, path))
+    table = rejected_table(rejections)
+    with filling(folder) as place, minding(place, _WORK):
+        path = place / f"rejected-{'-'.join(kind)}-{number:06d}.arrow"
+        return RejectedPiece(kind, write_piece(table, _KEYS, path))
 
 
 def rejected_tables(pieces: Iterable[RejectedPiece]) -> Iterator[pa.Table]:
