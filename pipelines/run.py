@@ -24,17 +24,18 @@ from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_gpu, check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
+from pipelines.remote_output import RemoteOutput
 from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_if_any
 from pipelines.way import Plan, at_work_of
 from proofreel import __version__
-from runners.launch import check_places, hints, works_here, works_on_this_machine
+from runners.launch import check_places, hints, only_built, works_here, works_on_this_machine
 from schemas.base import content_hash
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.at_work import AtWork
-from transforms.draft import begin_draft, sweep_drafts
+from transforms.draft import Draft, filling, new_draft, sweep_drafts
 from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
@@ -78,22 +79,26 @@ def run(
     store: str | None = None,
     console: Console,
     machine: JsonLines | None = None,
+    far: RemoteOutput | None = None,
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
     Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
     of progress beside the console. `store`: the memo store, if it is not the one that `out` has.
+    `far`: where workers of other machines build the dataset and it stays; of `out` only the lock
+    is used then.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
     StopRunError where a folder can't be written.
     """
     runner, options = prepare(beam_arguments)
-    check_places(runner, options, [str(out), *inputs])
     heeded = hints(runner, options)
     if heeded is not None:
         check_gpu(config, heeded)
     memo = store_of(out, store)
+    check_places(runner, options, [far.url if far else str(out), memo.root, *inputs])
+    sent = not only_built(options)
     sources, refused = expand_inputs(inputs, out, memo.root)
     if limit is not None:
         sources = sources[:limit]
@@ -114,12 +119,19 @@ def run(
     with minding(out, OUTPUT), locked(work / "lock"):
         # Only now: two engines at once would not fit on a GPU.
         whole = any(source.questions for source in sources)
-        about_teacher = check_teacher(config, memo, here=here, whole=whole)
-        remember_store(out, memo)
-        memo = memo.prepare()
-        memo.sweep()
-        sweep(out)
-        plan = replace(_plan(out, memo, config, exclusion), hints=heeded or NO_HINTS)
+        about_teacher = check_teacher(config, memo, here=here, whole=whole) if sent else []
+        draft = far.new_draft() if far else new_draft(str(work))
+        if sent:
+            remember_store(out, memo)
+            memo = memo.prepare()
+            memo.sweep()
+            far.begin(draft) if far else _begin(draft, out)
+        progress = ProgressLog() if far else progress_of(out)
+        plan = _plan(draft, progress, memo, config, exclusion)
+        plan = replace(plan, hints=heeded or NO_HINTS)
+        if sent:
+            with filling(draft.records) as folder:
+                keep_prompts(folder, plan.facts.prompts)
         told = plan.facts.notes if config.features.enabled else ()
         at_work = at_work_of(plan.progress)
         for note in (*told, *_costs(config), *about_teacher, *_left(at_work)):
@@ -130,21 +142,34 @@ def run(
             told_of = _run_pipeline(plan, sources, refused, runner, options, views)
         except Exception:
             # Where the store's disk is gone, that is said, and not which file was missed first.
-            memo.check()
+            if sent:
+                memo.check()
             raise
         # What was missed meanwhile may have been taken for the videos' fault.
         memo.check()
         at_work.clear()
-        keep_own_files(out / "dataset", Path(plan.draft.dataset))
-        move_into_place(Path(plan.draft.dataset), out / "dataset", work)
-        move_into_place(Path(plan.draft.records), work / "records", work)
-        sweep_drafts(work)
-        text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
-        manifest = Manifest.model_validate_json(text)
+        manifest = far.publish_draft(draft, memo.root) if far else _publish(draft, out)
         # What was found out on the way; the others were told before.
         for note in manifest.notes[len(plan.facts.notes) :]:
             console.print(f"note: {note}", highlight=False, markup=False)
         return manifest, told_of
+
+
+def _begin(draft: Draft, out: Path) -> None:
+    sweep(out)
+    Path(progress_of(out).path).unlink(missing_ok=True)
+    draft.begin()
+
+
+def _publish(draft: Draft, out: Path) -> Manifest:
+    """Move what was built to its place."""
+    work = out / "work"
+    keep_own_files(out / "dataset", Path(draft.dataset))
+    move_into_place(Path(draft.dataset), out / "dataset", work)
+    move_into_place(Path(draft.records), work / "records", work)
+    sweep_drafts(str(work))
+    text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
+    return Manifest.model_validate_json(text)
 
 
 def _left(at_work: AtWork) -> tuple[str, ...]:
@@ -180,19 +205,15 @@ def excluded_by(config: Config) -> Exclusion:
     return replace(exclusion, notes=(*exclusion.notes, *notes))
 
 
-def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> Plan:
-    work = out / "work"
-    progress = progress_of(out)
-    Path(progress.path).unlink(missing_ok=True)
-    draft = begin_draft(work)
-    prompts = _prompts(config)
-    keep_prompts(Path(draft.records), prompts)
+def _plan(
+    draft: Draft, progress: ProgressLog, store: MemoStore, config: Config, exclusion: Exclusion
+) -> Plan:
     facts = RunFacts(
         proofreel_version=__version__,
         seed=config.seed,
         config=config.resolved(),
         versions=versions(_more_packages(config)),
-        prompts=prompts,
+        prompts=_prompts(config),
         notes=(*_notes(config), *exclusion.notes),
         prices=prices_of(config.teacher),
         verifier_prices=prices_of(config.verifier or config.teacher),
@@ -313,7 +334,7 @@ def sweep(out: Path) -> None:
     A run that was killed between its two last renames left the old dataset beside its place: it
     goes back, so that there is one whatever becomes of this run.
     """
-    sweep_drafts(out / "work")
+    sweep_drafts(str(out / "work"))
     for old, place in (("dataset.old", out / "dataset"), ("records.old", out / "work" / "records")):
         if (out / "work" / old).exists() and not place.exists():
             (out / "work" / old).rename(place)

@@ -29,7 +29,7 @@ from pipelines.way import Plan, Way
 from proofreel import __version__
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejection, Stage
-from transforms.draft import begin_draft, sweep_drafts
+from transforms.draft import new_draft, sweep_drafts
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
 from transforms.publish.index import table_rows
@@ -248,7 +248,8 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     """Build the dataset and the records beside their places, and move them there."""
     root = run.folder.root
     work = root / "work"
-    draft = begin_draft(work)
+    draft = new_draft(str(work))
+    draft.begin()
     dataset, kept = Path(draft.dataset), Path(draft.records)
     manifest = run.manifest
     facts = RunFacts(
@@ -272,5 +273,5 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     keep_own_files(root / "dataset", dataset)
     move_into_place(dataset, root / "dataset", work)
     move_into_place(kept, work / "records", work)
-    sweep_drafts(work)
+    sweep_drafts(str(work))
     return Manifest.model_validate_json((root / "dataset" / MANIFEST_FILE).read_text("utf-8"))

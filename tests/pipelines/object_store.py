@@ -35,6 +35,8 @@ class ObjectStore:
     """Method and path of each."""
     broken: bool = False
     """While true every request is answered 503."""
+    refused: str = ""
+    """Writing the file of this key is answered 403."""
 
     @property
     def option(self) -> str:
@@ -80,6 +82,10 @@ def serving() -> Iterator[ObjectStore]:
         store.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
         if store.broken:
             start_response("503 Slow Down", [("Content-Length", "0")])
+            return [b""]
+        writes = environ["REQUEST_METHOD"] in ("PUT", "POST")
+        if store.refused and writes and environ["PATH_INFO"] == f"/{BUCKET}/{store.refused}":
+            start_response("403 Forbidden", [("Content-Length", "0")])
             return [b""]
         return app(environ, start_response)
 

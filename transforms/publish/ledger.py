@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from transforms.pieces import Piece, merged, write_piece
 from transforms.publish.card_counts import CardEntry, Counts, SourceKey, Sources, source_key
 from transforms.publish.index import placed_table, rejected_table
 from transforms.publish.shards import EntryInfo, ShardInfo
+from transforms.storage import joined
 from transforms.trouble import minding
 
 PIECE_ROWS = 65_536
@@ -169,8 +170,13 @@ def _write_index(
 ) -> Piece:
     (part, number), rows = element
     table = placed_table(rows["entries"], rows["places"])
+    return _write_piece(table, _INDEX_KEYS, folder, f"index-{part}-{number:06d}.arrow")
+
+
+def _write_piece(table: pa.Table, keys: Sequence[str], folder: str, name: str) -> Piece:
     with filling(folder) as place, minding(place, _WORK):
-        return write_piece(table, _INDEX_KEYS, place / f"index-{part}-{number:06d}.arrow")
+        piece = write_piece(table, keys, place / name)
+    return replace(piece, path=joined(folder, name))
 
 
 def index_tables(pieces: Iterable[Piece]) -> Iterator[pa.Table]:
@@ -228,10 +234,8 @@ def _write_rejected(
     element: tuple[tuple[Kind, int], Iterable[Rejection]], folder: str
 ) -> RejectedPiece:
     (kind, number), rejections = element
-    table = rejected_table(rejections)
-    with filling(folder) as place, minding(place, _WORK):
-        path = place / f"rejected-{'-'.join(kind)}-{number:06d}.arrow"
-        return RejectedPiece(kind, write_piece(table, _KEYS, path))
+    name = f"rejected-{'-'.join(kind)}-{number:06d}.arrow"
+    return RejectedPiece(kind, _write_piece(rejected_table(rejections), _KEYS, folder, name))
 
 
 def rejected_tables(pieces: Iterable[RejectedPiece]) -> Iterator[pa.Table]:
