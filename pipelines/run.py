@@ -99,6 +99,8 @@ def run(
     memo = store_of(out, store)
     check_places(runner, options, [far.url if far else str(out), memo.root, *inputs])
     sent = not only_built(options)
+    if far and sent:
+        far.check()
     sources, refused = expand_inputs(inputs, out, memo.root)
     if limit is not None:
         sources = sources[:limit]

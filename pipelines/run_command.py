@@ -26,7 +26,7 @@ from runners.dataflow import JobBuiltError
 from runners.errors import BadOptionsError
 from runners.failure import in_words
 from runners.job_server import NoEngineError
-from runners.launch import only_built, prepare, works_on_this_machine
+from runners.launch import prepare, works_on_this_machine
 from runners.process_workers import WorkerDiedError
 from transforms.features.embed import WeightsError
 from transforms.outcome import StopRunError, words_of_stop
@@ -71,9 +71,10 @@ def _run(
     far = None
     if remote:
         runner, beam_options = prepare(beam_arguments)
-        far = None if works_on_this_machine(runner, beam_options) else remote
-        if not only_built(beam_options):
+        if works_on_this_machine(runner, beam_options):
             remote.check()
+        else:
+            far = remote
     manifest, told = run(
         options.inputs,
         out,

@@ -15,6 +15,7 @@ from far_engine import STATES, FarEngine, far_engine
 from object_store import ObjectStore, objects
 from pipeline_helpers import FAST, piece_of_long_video, run_here, sha256_of_files, start
 
+from pipelines.cli import main
 from transforms.publish.check import check_dataset
 
 __all__ = ["objects"]
@@ -97,6 +98,8 @@ def test_workers_elsewhere_build_it_there(
     assert {path.name for path in (fetched / "work").iterdir()} == {"records", "store.json"}
     kinds = {path.name.partition("-")[0] for path in (fetched / "work" / "records").iterdir()}
     assert kinds == {"video", "clip", "scene", "case", "prompts.json"}
+    assert main(["inspect", str(fetched), "street.mp4"]) == 0
+    assert "accepted" in capsys.readouterr().out
 
     # The next run finds all its work; there is no manifest until all else is in its place.
     kept = objects.files("memo/")

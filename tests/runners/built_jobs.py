@@ -11,10 +11,10 @@ from pipelines.curate import Curate
 from pipelines.way import Plan
 from schemas.source import Source
 from transforms.draft import Draft
-from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, Hints
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
+from transforms.remote_memo import open_store
 
 ALL_LEGS = (
     *("shots.detector=transnetv2", "shots.join=features", "features.pretrained=random"),
@@ -38,8 +38,8 @@ def curate(config: Config, sources: list[Source], hints: Hints = NO_HINTS) -> Cu
     )
     plan = Plan(
         config=config,
-        store=MemoStore("/store"),
-        draft=Draft("/draft"),
+        store=open_store("gs://bucket/memo"),
+        draft=Draft("gs://bucket/out/work/partial/id"),
         progress=NOWHERE,
         facts=facts,
         hints=hints,
