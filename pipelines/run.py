@@ -127,7 +127,10 @@ def run(
             remember_store(out, memo)
             memo = memo.prepare()
             memo.sweep()
-            far.begin(draft) if far else _begin(draft, out)
+            if far:
+                far.begin(draft)
+            else:
+                _begin(draft, out)
         progress = ProgressLog() if far else progress_of(out)
         plan = _plan(draft, progress, memo, config, exclusion)
         plan = replace(plan, hints=heeded or NO_HINTS)

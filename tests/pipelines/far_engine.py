@@ -18,7 +18,7 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 STATES = beam_job_api_pb2.JobState
 ENDS = {STATES.DONE, STATES.FAILED, STATES.CANCELLED}
-WAIT_S = 60
+WAIT_S = 200
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_workers_elsewhere_build_it_there(
     kinds = {path.name.partition("-")[0] for path in (fetched / "work" / "records").iterdir()}
     assert kinds == {"video", "clip", "scene", "case", "prompts.json"}
     assert main(["inspect", str(fetched), "street.mp4"]) == 0
-    assert "accepted" in capsys.readouterr().out
+    assert "7 shots" in capsys.readouterr().out
 
     # The next run finds all its work; there is no manifest until all else is in its place.
     kept = objects.files("memo/")
