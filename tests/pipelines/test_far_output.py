@@ -135,4 +135,5 @@ def test_a_killed_run_is_made_good_and_what_goes_on_of_it_comes_into_nothing(
     assert engine.end_of_jobs() == [STATES.FAILED]
     assert "another run into this output has begun" in (engine.folder / "log").read_text()
     assert hashes(objects.files("out/dataset/")) == local
-    assert objects.files("out/work/partial/") == {}
+    # What it was putting at that moment may have come there; it is no draft.
+    assert not any(name.endswith("/begun") for name in objects.files("out/work/partial/"))
