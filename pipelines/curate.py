@@ -50,7 +50,7 @@ class Curate(Way):
         videos = self._ingest(root)
         scenes = self._film(videos)
         described = self._describe(scenes)
-        described | "KeepScenes" >> KeepRecords(self._plan.records_folder, "scene", _scene_record)
+        described | "KeepScenes" >> KeepRecords(self._plan.draft.records, "scene", _scene_record)
         cases = self._annotate(described, self._construct(scenes))
         return self._publish(root, cases)
 
@@ -112,7 +112,7 @@ class Curate(Way):
         same = by_bytes | "SameBytes" >> beam.GroupByKey() | "WithFirst" >> beam.FlatMap(with_first)
         scenes = self._between(same, Stage.CUT, _of_one_video, _stands, "OfOneVideo")
         self._count_out(Stage.CUT, scenes)
-        folder = self._plan.records_folder
+        folder = self._plan.draft.records
         footage | "KeepVideos" >> KeepRecords(folder, "video", _footage_record)
         planned | "KeepClips" >> KeepRecords(folder, "clip", _planned_record)
         if config.speech.model:

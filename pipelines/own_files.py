@@ -34,7 +34,7 @@ def keep_own_files(old: Path, new: Path) -> None:
 
 def own_files(dataset: Path) -> list[str]:
     """The files in a dataset's folder whose names are none of proofreel's, sorted."""
-    return sorted(name for name in _files(dataset) if not _is_ours(name))
+    return sorted(name for name in _files(dataset) if not is_ours(name))
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -44,7 +44,8 @@ def _files(folder: Path) -> Iterator[str]:
             yield Path(top, name).relative_to(folder).as_posix()
 
 
-def _is_ours(name: str) -> bool:
+def is_ours(name: str) -> bool:
+    """Whether proofreel gives files of a dataset such a name."""
     return (
         name in (*FILES, MANIFEST_FILE)
         or SHARD_PATTERN.fullmatch(name) is not None

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.base import Record, canonical_json
+from transforms.draft import filling
 from transforms.outcome import is_fatal
 from transforms.publish.files import write_text
 from transforms.publish.index import write_parquet
@@ -85,7 +86,8 @@ def _rows(
 def _write(group: tuple[str, Iterable[tuple[str, bytes]]], folder: str, kind: str) -> None:
     first, rows = group
     texts = ((identity, zlib.decompress(packed).decode("utf-8")) for identity, packed in rows)
-    write_records(Path(folder), kind, first, texts)
+    with filling(folder) as place:
+        write_records(place, kind, first, texts)
 
 
 def write_records(folder: Path, kind: str, first: str, rows: Iterable[tuple[str, str]]) -> None:

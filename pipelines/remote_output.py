@@ -1,24 +1,40 @@
-"""An output at a URL: the dataset is built on this machine and put there file by file.
+"""An output at a URL: built by workers of this machine here, and put there file by file; built by
+those of other machines there, as a draft (`transforms.draft`), and moved to its place.
 
 An object store has no renaming of folders, so a reader is kept from half a dataset by the manifest:
-the old one goes before anything changes, the new one comes last. Nothing keeps two runs from one
-URL; `proofreel check` would find what they mixed.
+the old one goes before anything changes, the new one comes last.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.base import content_hash
-from transforms.cache import cache_folder
-from transforms.publish.manifest import MANIFEST_FILE
-from transforms.storage import delete, joined, listed, put, read
+from pipelines.own_files import is_ours
+from pipelines.store import PLACE_FILE
+from schemas.base import canonical_json, content_hash
+from transforms.cache import brought, cache_folder
+from transforms.draft import Draft, new_draft, sweep_drafts
+from transforms.outcome import StopRunError
+from transforms.publish.manifest import MANIFEST_FILE, REJECTED_FILE, Manifest
+from transforms.storage import (
+    StorageError,
+    delete,
+    is_remote,
+    joined,
+    listed,
+    move,
+    put,
+    read,
+    write,
+)
 
 MAX_MANIFEST_BYTES = 1 << 30
 NAME_CHARS = 32
+COPIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -29,13 +45,19 @@ class RemoteOutput:
 
     @property
     def folder(self) -> Path:
-        """Its output folder on this machine, the same each time; `work/` and records stay there."""
+        """Its output folder on this machine, the same each time: the lock is there, and what
+        workers of this machine build."""
         return cache_folder() / "runs" / content_hash(self.url.rstrip("/"))[:NAME_CHARS]
+
+    @property
+    def work(self) -> str:
+        """For what is no part of the dataset."""
+        return joined(self.url, "work")
 
     @property
     def store(self) -> str:
         """The memo store, where no other is given."""
-        return joined(self.url, "work", "memo")
+        return joined(self.work, "memo")
 
     @property
     def dataset(self) -> str:
@@ -43,36 +65,107 @@ class RemoteOutput:
 
     def check(self) -> None:
         """Whether it can be reached, before any work."""
-        self._there()
+        listed(self.dataset)
 
     def publish(self) -> int:
-        """Put the dataset there; how many files that took. What is there already stays."""
-        built = self.folder / "dataset"
-        wanted = {path.relative_to(built).as_posix(): path for path in _files(built)}
-        there = self._there()
-        same = _hashes(read(joined(self.dataset, MANIFEST_FILE), MAX_MANIFEST_BYTES))
-        new = _hashes((built / MANIFEST_FILE).read_bytes())
+        """Put the dataset there that was built here; how many files that took."""
+        return self._replace(str(self.folder / "dataset"))
+
+    def new_draft(self) -> Draft:
+        """For workers that build it there; not made yet."""
+        return new_draft(self.work)
+
+    def begin(self, draft: Draft) -> None:
+        """Remove what other runs have left there, and make this one's draft."""
+        sweep_drafts(self.work)
+        draft.begin()
+
+    def publish_draft(self, draft: Draft, store: str) -> Manifest:
+        """Move what was built there to its place; `store` is the run's memo store.
+
+        Raises StopRunError where the draft is not whole, before anything is changed, or is gone.
+        """
+        draft.check()
+        text = read(joined(draft.dataset, MANIFEST_FILE), MAX_MANIFEST_BYTES) or b""
+        manifest = Manifest.model_validate_json(text)
+        built = _sizes(draft.dataset)
+        for shard in manifest.shards:
+            if built.get(shard.path) != shard.bytes:
+                raise StopRunError(
+                    f"{joined(draft.dataset, shard.path)} has not the {shard.bytes} bytes that "
+                    "were written; run the same command again"
+                )
+        try:
+            self._replace(draft.dataset)
+            self._replace_records(draft.records)
+        except StorageError:
+            # Where another run has taken it away, that is said, and not which file was missed.
+            draft.check()
+            raise
+        place = canonical_json({"store": store})
+        write(joined(self.work, PLACE_FILE), place.encode("utf-8"))
+        sweep_drafts(self.work)
+        return manifest
+
+    def rejected(self, manifest: Manifest) -> Path:
+        """A copy of the table of rejections."""
+        sha256 = manifest.files[REJECTED_FILE]
+        found = brought(joined(self.dataset, REJECTED_FILE), sha256)
+        if found is None:
+            raise StopRunError(
+                f"{joined(self.dataset, REJECTED_FILE)} is gone: did another run end?"
+            )
+        return found
+
+    def _replace(self, built: str) -> int:
+        """Make it the dataset that is built at a place; what is there already stays."""
+        wanted, there = _sizes(built), _sizes(self.dataset)
+        same = _hashes(_manifest(self.dataset))
+        new = _hashes(_manifest(built))
         delete([joined(self.dataset, MANIFEST_FILE)])
-        number = 0
-        for name, path in sorted(wanted.items()):
+        changed = []
+        for name, size in sorted(wanted.items()):
             known = name in new and same.get(name) == new[name]
-            if name == MANIFEST_FILE or (known and there.get(name) == path.stat().st_size):
-                continue
-            put(path, joined(self.dataset, name))
-            number += 1
-        strays = sorted(there.keys() - wanted.keys() - {MANIFEST_FILE})
+            if name != MANIFEST_FILE and not (known and there.get(name) == size):
+                changed.append(name)
+        _bring(built, self.dataset, changed)
+        strays = sorted(name for name in there.keys() - wanted.keys() if is_ours(name))
         delete([joined(self.dataset, name) for name in strays])
-        put(wanted[MANIFEST_FILE], joined(self.dataset, MANIFEST_FILE))
-        return number + 1
+        _bring(built, self.dataset, [MANIFEST_FILE])
+        return len(changed) + 1
 
-    def _there(self) -> Mapping[str, int]:
-        """Sizes of the files of the dataset, by name."""
-        files = listed(self.dataset)
-        return {one.url.removeprefix(f"{self.dataset}/"): one.size_bytes for one in files}
+    def _replace_records(self, built: str) -> None:
+        place = joined(self.work, "records")
+        wanted, there = _sizes(built), _sizes(place)
+        delete([joined(place, name) for name in sorted(there.keys() - wanted.keys())])
+        _bring(built, place, sorted(wanted))
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _bring(built: str, place: str, names: Iterable[str]) -> None:
+    """Put files from this machine, or from where they were built there, several at once."""
+
+    def bring(name: str) -> None:
+        if is_remote(built):
+            move(joined(built, name), joined(place, name))
+        else:
+            put(Path(built, name), joined(place, name))
+
+    with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+        list(pool.map(bring, names))
+
+
+def _sizes(place: str) -> Mapping[str, int]:
+    """Sizes of the files in a folder or at a URL, by name."""
+    if is_remote(place):
+        return {one.url.removeprefix(f"{place}/"): one.size_bytes for one in listed(place)}
+    files = (path for path in Path(place).rglob("*") if path.is_file())
+    return {path.relative_to(place).as_posix(): path.stat().st_size for path in files}
+
+
+def _manifest(place: str) -> bytes | None:
+    if is_remote(place):
+        return read(joined(place, MANIFEST_FILE), MAX_MANIFEST_BYTES)
+    return Path(place, MANIFEST_FILE).read_bytes()
 
 
 def _hashes(manifest: bytes | None) -> dict[str, str]:

@@ -24,16 +24,18 @@ from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
 from pipelines.preflight import check_gpu, check_installed, check_prompts, check_teacher
 from pipelines.records import keep_prompts
+from pipelines.remote_output import RemoteOutput
 from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_if_any
-from pipelines.way import PIECES, Plan, at_work_of
+from pipelines.way import Plan, at_work_of
 from proofreel import __version__
 from runners.interrupt import cancel
-from runners.launch import check_places, hints, works_here, works_on_this_machine
+from runners.launch import check_places, hints, only_built, works_here, works_on_this_machine
 from schemas.base import content_hash
 from schemas.rejection import Stage
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.at_work import AtWork
+from transforms.draft import Draft, filling, new_draft, sweep_drafts
 from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, read_reference
 from transforms.memo import MemoStore
@@ -79,26 +81,30 @@ def run(
     console: Console,
     machine: JsonLines | None = None,
     quiet: bool = False,
+    far: RemoteOutput | None = None,
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
     Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
     of progress beside the console, which gets only notes if `quiet`. `store`: the memo store, if it
-    is not the one that `out` has.
+    is not the one that `out` has. `far`: where workers of other machines build the dataset and it
+    stays; of `out` only the lock is used then.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
     StopRunError where a folder can't be written.
     """
     runner, options = prepare(beam_arguments)
-    check_places(runner, options, [str(out), *inputs])
     heeded = hints(runner, options)
     if heeded is not None:
         check_gpu(config, heeded)
     memo = store_of(out, store)
+    check_places(runner, options, [far.url if far else str(out), memo.root, *inputs])
+    if far and not only_built(options):
+        far.check()
     views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
     with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
-        return _run(found, out, config, memo, (runner, options, heeded), console, views)
+        return _run(found, out, config, memo, (runner, options, heeded), console, views, far)
 
 
 def _run(
@@ -109,8 +115,10 @@ def _run(
     engine: tuple[Any, Any, Hints | None],
     console: Console,
     views: Sequence[View],
+    far: RemoteOutput | None,
 ) -> tuple[Manifest, Told]:
     runner, options, heeded = engine
+    sent = not only_built(options)
     check_prompts(config)
     check_inputs(found.sources, found.refused, config.features)
     exclusion = excluded_by(config)
@@ -127,16 +135,27 @@ def _run(
         work.mkdir(parents=True, exist_ok=True)
     with minding(out, OUTPUT), locked(work / "lock"):
         # Only now: two engines at once would not fit on a GPU.
-        about_teacher = check_teacher(config, memo, here=here, whole=found.ask)
-        remember_store(out, memo)
-        memo = memo.prepare()
-        memo.sweep()
-        sweep(out)
-        sources = keep_pieces(found.sources.texts(), memo)
-        refused = keep_pieces(found.refused.texts(), memo)
+        about_teacher = check_teacher(config, memo, here=here, whole=found.ask) if sent else []
+        draft = far.new_draft() if far else new_draft(str(work))
+        sources, refused = Pieces("", len(found.sources)), Pieces("", len(found.refused))
+        if sent:
+            remember_store(out, memo)
+            memo = memo.prepare()
+            memo.sweep()
+            if far:
+                far.begin(draft)
+            else:
+                _begin(draft, out)
+            sources = keep_pieces(found.sources.texts(), memo)
+            refused = keep_pieces(found.refused.texts(), memo)
         # From here on it would only take room.
         found.close()
-        plan = replace(_plan(out, memo, config, exclusion), hints=heeded or NO_HINTS)
+        progress = ProgressLog() if far else progress_of(out)
+        plan = _plan(draft, progress, memo, config, exclusion)
+        plan = replace(plan, hints=heeded or NO_HINTS)
+        if sent:
+            with filling(draft.records) as folder:
+                keep_prompts(folder, plan.facts.prompts)
         told = plan.facts.notes if config.features.enabled else ()
         at_work = at_work_of(plan.progress)
         for note in (*told, *_costs(config), *about_teacher, *_left(at_work)):
@@ -146,21 +165,34 @@ def _run(
             told_of = _run_pipeline(plan, sources, refused, runner, options, views)
         except Exception:
             # Where the store's disk is gone, that is said, and not which file was missed first.
-            memo.check()
+            if sent:
+                memo.check()
             raise
         # What was missed meanwhile may have been taken for the videos' fault.
         memo.check()
         at_work.clear()
-        shutil.rmtree(plan.pieces_folder, ignore_errors=True)
-        keep_own_files(out / "dataset", Path(plan.dataset_folder))
-        move_into_place(Path(plan.dataset_folder), out / "dataset")
-        move_into_place(Path(plan.records_folder), work / "records")
-        text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
-        manifest = Manifest.model_validate_json(text)
+        manifest = far.publish_draft(draft, memo.root) if far else _publish(draft, out)
         # What was found out on the way; the others were told before.
         for note in manifest.notes[len(plan.facts.notes) :]:
             console.print(f"note: {note}", highlight=False, markup=False)
         return manifest, told_of
+
+
+def _begin(draft: Draft, out: Path) -> None:
+    sweep(out)
+    Path(progress_of(out).path).unlink(missing_ok=True)
+    draft.begin()
+
+
+def _publish(draft: Draft, out: Path) -> Manifest:
+    """Move what was built to its place."""
+    work = out / "work"
+    keep_own_files(out / "dataset", Path(draft.dataset))
+    move_into_place(Path(draft.dataset), out / "dataset", work)
+    move_into_place(Path(draft.records), work / "records", work)
+    sweep_drafts(str(work))
+    text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
+    return Manifest.model_validate_json(text)
 
 
 def _left(at_work: AtWork) -> tuple[str, ...]:
@@ -196,20 +228,15 @@ def excluded_by(config: Config) -> Exclusion:
     return replace(exclusion, notes=(*exclusion.notes, *notes))
 
 
-def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> Plan:
-    work = out / "work"
-    progress = progress_of(out)
-    Path(progress.path).unlink(missing_ok=True)
-    for name in ("dataset.partial", "records.partial"):
-        (work / name).mkdir()
-    prompts = _prompts(config)
-    keep_prompts(work / "records.partial", prompts)
+def _plan(
+    draft: Draft, progress: ProgressLog, store: MemoStore, config: Config, exclusion: Exclusion
+) -> Plan:
     facts = RunFacts(
         proofreel_version=__version__,
         seed=config.seed,
         config=config.resolved(),
         versions=versions(_more_packages(config)),
-        prompts=prompts,
+        prompts=_prompts(config),
         notes=(*_notes(config), *exclusion.notes),
         prices=prices_of(config.teacher),
         verifier_prices=prices_of(config.verifier or config.teacher),
@@ -217,8 +244,7 @@ def _plan(out: Path, store: MemoStore, config: Config, exclusion: Exclusion) -> 
     return Plan(
         config=config,
         store=store,
-        dataset_folder=str(work / "dataset.partial"),
-        records_folder=str(work / "records.partial"),
+        draft=draft,
         progress=progress,
         facts=facts,
         exclusion=exclusion,
@@ -331,17 +357,19 @@ def sweep(out: Path) -> None:
     A run that was killed between its two last renames left the old dataset beside its place: it
     goes back, so that there is one whatever becomes of this run.
     """
-    for name in ("dataset.partial", "records.partial", PIECES):
-        shutil.rmtree(out / "work" / name, ignore_errors=True)
+    sweep_drafts(str(out / "work"))
     for old, place in (("dataset.old", out / "dataset"), ("records.old", out / "work" / "records")):
         if (out / "work" / old).exists() and not place.exists():
             (out / "work" / old).rename(place)
         shutil.rmtree(out / "work" / old, ignore_errors=True)
 
 
-def move_into_place(built: Path, place: Path) -> None:
-    """Replace a folder by one that is whole: two renames, so a reader meets no half of anything."""
-    old = built.with_name(f"{place.name}.old")
+def move_into_place(built: Path, place: Path, work: Path) -> None:
+    """Replace a folder by one that is whole: two renames, so a reader meets no half of anything.
+
+    In between the old one is in `work`.
+    """
+    old = work / f"{place.name}.old"
     if place.exists():
         place.rename(old)
     built.rename(place)

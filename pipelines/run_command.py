@@ -27,10 +27,11 @@ from runners.errors import BadOptionsError
 from runners.failure import in_words
 from runners.interrupt import heeding_signals
 from runners.job_server import NoEngineError
-from runners.launch import check_output, prepare
+from runners.launch import prepare, works_on_this_machine
 from runners.process_workers import WorkerDiedError
 from transforms.features.embed import WeightsError
 from transforms.outcome import StopRunError, words_of_stop
+from transforms.progress import ProgressLog
 from transforms.publish.manifest import Manifest
 from transforms.storage import is_remote
 from transforms.video.inputs import BadInputError
@@ -71,9 +72,13 @@ def _run(
         return
     remote = RemoteOutput(options.out) if is_remote(options.out) else None
     out = remote.folder if remote else Path(options.out)
+    far = None
     if remote:
-        check_output(*prepare(beam_arguments), options.out)
-        remote.check()
+        runner, beam_options = prepare(beam_arguments)
+        if works_on_this_machine(runner, beam_options):
+            remote.check()
+        else:
+            far = remote
     manifest, told = run(
         options.inputs,
         out,
@@ -85,9 +90,13 @@ def _run(
         console=Console(stderr=True),
         machine=machine,
         quiet=options.quiet,
+        far=far,
     )
-    _say_what_came(out, manifest, told)
-    if remote:
+    if far:
+        _say_what_came(far.rejected(manifest).parent, ProgressLog(), manifest, told, far.dataset)
+    else:
+        _say_what_came(out / "dataset", progress_of(out), manifest, told)
+    if remote and not far:
         number = remote.publish()
         print(f"put to {remote.dataset}: {number} files, the others were there", flush=True)
     if machine:
@@ -109,13 +118,14 @@ def _dry_run(options: argparse.Namespace, beam_arguments: Sequence[str], config:
     )
 
 
-def _say_what_came(out: Path, manifest: Manifest, told: Told) -> None:
-    log = progress_of(out)
+def _say_what_came(
+    folder: Path, log: ProgressLog, manifest: Manifest, told: Told, place: str = ""
+) -> None:
+    """`place`: where the dataset is, if `folder` has only its table of rejections."""
     # An engine may tell no metrics; then there is the file.
     replied = told.replied if any(told.replied) else replies_in(log)
-    dataset = out / "dataset"
-    print_summary(Console(), manifest, dataset, replied, told.times, slowest(log))
-    if why := why_empty(manifest, dataset):
+    print_summary(Console(), manifest, folder, replied, told.times, slowest(log), place)
+    if why := why_empty(manifest, folder):
         print(f"proofreel: {why}", file=sys.stderr)
 
 

@@ -32,9 +32,13 @@ def print_summary(
     replied: Replied,
     times: Sequence[LegTime] = (),
     slow: Sequence[Slowest] = (),
+    place: str = "",
 ) -> None:
-    """Where the dataset is, what is in it, what the replies took and where the time went;
-    `replied`, `times` and `slow` are those of this run."""
+    """Where the dataset is, what is in it, what the replies took and where the time went.
+
+    `replied`, `times` and `slow` are those of this run. `place`: where the dataset is, if `folder`
+    has only its table of rejections.
+    """
     if times:
         console.print(time_table(times, console.width))
     for one in slow:
@@ -42,7 +46,7 @@ def print_summary(
         said = f"slowest {one.leg}: {seconds(one.busy_s)}, {name}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
     console.print(funnel_table(manifest.funnel))
-    console.print(f"dataset: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"dataset: {place or folder}", highlight=False, soft_wrap=True)
     console.print(f"holds: {held(manifest)}", highlight=False)
     if replied.asked or replied.reused:
         console.print(replies_line(manifest, replied), highlight=False, soft_wrap=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from pipelines.way import Plan, Way
 from proofreel import __version__
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejection, Stage
+from transforms.draft import new_draft, sweep_drafts
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
 from transforms.publish.index import table_rows
@@ -248,9 +248,9 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     """Build the dataset and the records beside their places, and move them there."""
     root = run.folder.root
     work = root / "work"
-    dataset, kept = work / "dataset.partial", work / "records.partial"
-    dataset.mkdir()
-    kept.mkdir()
+    draft = new_draft(str(work))
+    draft.begin()
+    dataset, kept = Path(draft.dataset), Path(draft.records)
     manifest = run.manifest
     facts = RunFacts(
         proofreel_version=manifest.proofreel_version,
@@ -262,7 +262,7 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
         prices=prices_of(config.teacher),
         verifier_prices=prices_of(config.verifier or config.teacher),
     )
-    plan = Plan(config, run.folder.store, str(dataset), str(kept), NOWHERE, facts)
+    plan = Plan(config, run.folder.store, draft, NOWHERE, facts)
     for path in run.folder.records.iterdir():
         if not path.name.startswith("case-"):
             # Files of records are never written into, only replaced.
@@ -270,8 +270,8 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     runner, options = prepare([])
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "DecideAnew" >> DecideAnew(plan, run)
-    shutil.rmtree(plan.pieces_folder, ignore_errors=True)
     keep_own_files(root / "dataset", dataset)
-    move_into_place(dataset, root / "dataset")
-    move_into_place(kept, work / "records")
+    move_into_place(dataset, root / "dataset", work)
+    move_into_place(kept, work / "records", work)
+    sweep_drafts(str(work))
     return Manifest.model_validate_json((root / "dataset" / MANIFEST_FILE).read_text("utf-8"))

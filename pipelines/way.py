@@ -23,6 +23,7 @@ from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
 from transforms.annotate.teacher import TeacherSettings
 from transforms.at_work import AtWork
 from transforms.bundle_sums import CountInBundle, SumInBundle
+from transforms.draft import Draft, filling
 from transforms.failure_limit import FailureLimit
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
@@ -45,8 +46,6 @@ from transforms.publish.stage import Router, WriteShards, card_entry_of, index_e
 from transforms.trouble import DATASET, minding
 from transforms.video.exclude import Exclusion
 
-PIECES = "pieces.partial"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -54,20 +53,14 @@ class Plan:
 
     config: Config
     store: MemoStore
-    dataset_folder: str
-    """Where the dataset is built; it is moved to its place when it is whole."""
-    records_folder: str
+    draft: Draft
+    """Where the dataset and the records are built."""
     progress: ProgressLog
     facts: RunFacts
     exclusion: Exclusion = field(default_factory=Exclusion)
     """Videos that must not come in."""
     hints: Hints = NO_HINTS
     """How the engine is told of steps that need a GPU."""
-
-    @property
-    def pieces_folder(self) -> str:
-        """For rows of tables until the last step puts them together; it goes after the run."""
-        return str(Path(self.dataset_folder).with_name(PIECES))
 
 
 class Way(beam.PTransform):
@@ -155,7 +148,7 @@ class Way(beam.PTransform):
     def _publish(self, root: Any, cases: Any) -> beam.PCollection:
         plan = self._plan
         config = plan.config
-        cases | "KeepCases" >> KeepRecords(plan.records_folder, "case", _case_record)
+        cases | "KeepCases" >> KeepRecords(plan.draft.records, "case", _case_record)
         # That there is one of each, even if no leg reports any.
         self._usage.append(root | "NoUsage" >> beam.Create([], reshuffle=False))
         self._faults.append(root | "NoFaults" >> beam.Create([], reshuffle=False))
@@ -164,17 +157,17 @@ class Way(beam.PTransform):
         self._count_out(Stage.ROUTE, tasks)
         routed = tasks | "Samples" >> beam.FlatMap(lambda several: several)
         shards = routed | "WriteShards" >> WriteShards(
-            config.publish.shard_bytes, plan.dataset_folder, plan.store
+            config.publish.shard_bytes, plan.draft.dataset, plan.store
         )
         index = {
             "entries": routed | "Entries" >> beam.Map(index_entry_of),
             "shards": shards,
-        } | "KeepIndex" >> KeepIndex(plan.pieces_folder)
+        } | "KeepIndex" >> KeepIndex(plan.draft.pieces)
         cards = routed | "Cards" >> beam.Map(card_entry_of)
         rejected = (
             self._rejections
             | "AllRejections" >> beam.Flatten()
-            | "KeepRejections" >> KeepRejections(plan.pieces_folder)
+            | "KeepRejections" >> KeepRejections(plan.draft.pieces)
         )
         return (
             root
@@ -226,9 +219,9 @@ def _finish(
         {(Stage(stage), Reason(reason)): count for (stage, reason), count in rejections.items()},
     )
     notes = tuple(found.note(what) for what, found in sorted(faults.items()))
-    with minding(Path(plan.dataset_folder), DATASET):
+    with filling(plan.draft.dataset) as folder, minding(folder, DATASET):
         finish_dataset(
-            Path(plan.dataset_folder),
+            folder,
             replace(plan.facts, notes=(*plan.facts.notes, *notes)),
             funnel,
             shards,

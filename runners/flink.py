@@ -3,7 +3,7 @@
 What our pipeline needs there: memory for network buffers, since a batch job keeps the results of
 its many shuffles apart (`taskmanager.memory.network`), a restart strategy if a lost machine is to
 cost its work only, and on a cluster proofreel on each machine, with output folder and inputs at the
-same paths. What it can't do: a single element over 2 GB; Beam's metrics before its end.
+same paths, or at URLs. What it can't do: a single element over 2 GB; Beam's metrics before its end.
 """
 
 from __future__ import annotations

@@ -63,8 +63,11 @@ def hints(runner: Any, options: PipelineOptions) -> Hints | None:
 
 
 def check_places(runner: Any, options: PipelineOptions, places: Sequence[str]) -> None:
-    """Raise BadOptionsError if workers would not see one of these, inputs or output."""
-    if not isinstance(runner, dataflow.DataflowRunner) or options.view_as(TestOptions).dry_run:
+    """Raise BadOptionsError if workers would not see one of these: output, memo store, inputs.
+
+    Those of a cluster may share a mount, so nothing is said of paths there.
+    """
+    if not isinstance(runner, dataflow.DataflowRunner) or only_built(options):
         return
     for place in places:
         if ":/" not in place:
@@ -74,13 +77,9 @@ def check_places(runner: Any, options: PipelineOptions, places: Sequence[str]) -
             )
 
 
-def check_output(runner: Any, options: PipelineOptions, out: str) -> None:
-    """Raise BadOptionsError if workers are elsewhere and the output is a URL."""
-    if not works_on_this_machine(runner, options) and not options.view_as(TestOptions).dry_run:
-        raise BadOptionsError(
-            f"--out {out}: workers on other machines write their shards into the output folder, so "
-            "it has to be one that all of them see: a mount at the same place on each"
-        )
+def only_built(options: PipelineOptions) -> bool:
+    """Whether the job is to be looked at and not sent: then nothing is asked for over a network."""
+    return bool(options.view_as(TestOptions).dry_run)
 
 
 def works_here(runner: Any, options: PipelineOptions) -> bool:

@@ -6,11 +6,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
+from transforms.outcome import StopRunError
 from transforms.publish.files import replacing
+from transforms.storage import fetch, is_remote
 
 BATCH_ROWS = 1_024
 """What is read of a piece at a time: so many rows of each piece that is open are in memory."""
@@ -24,6 +27,7 @@ class Piece:
     """Sorted rows in a file."""
 
     path: str
+    """Or a URL."""
     first: Key
     """Of the first row."""
     rows: int
@@ -48,7 +52,8 @@ def merged(pieces: Iterable[Piece], keys: Sequence[str]) -> Iterator[pa.Table]:
     """The rows of all pieces in the order of the key columns, in tables as large as it happens.
 
     Pieces whose keys lie apart are read one after the other. Of those that overlap a batch each is
-    in memory, and no file is kept open, so that there may be any number.
+    in memory, and no file is kept open, so that there may be any number. Of a piece at a URL there
+    is a copy here while it is read. Raises StopRunError if it is gone.
     """
     waiting = sorted(pieces, key=lambda piece: (piece.first, piece.path), reverse=True)
     readers: list[_Reader] = []
@@ -77,6 +82,12 @@ class _Reader:
 
     def __init__(self, piece: Piece, keys: Sequence[str]) -> None:
         self._path = piece.path
+        self._folder: TemporaryDirectory[str] | None = None
+        if is_remote(piece.path):
+            self._folder = TemporaryDirectory(prefix="proofreel-piece-")
+            self._path = str(Path(self._folder.name, "copy"))
+            if not fetch(piece.path, Path(self._path)):
+                raise StopRunError(f"{piece.path} is gone; run the same command again")
         self._keys = keys
         self._batch = 0
         self._rows = self._read()
@@ -102,7 +113,10 @@ class _Reader:
         """Whether there are rows left; reads the next if need be."""
         if not self._rows.num_rows:
             self._rows = self._read()
-        return bool(self._rows.num_rows)
+        left = bool(self._rows.num_rows)
+        if self._folder and not left:
+            self._folder.cleanup()
+        return left
 
     def _read(self) -> pa.Table:
         with pa.OSFile(self._path) as file:

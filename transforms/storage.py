@@ -153,9 +153,19 @@ def delete(urls: Sequence[str]) -> None:
 
 
 def move(url: str, to: str) -> None:
-    """Copy a file on its filesystem and delete it where it was. Raises StorageError."""
+    """Put a file elsewhere on its filesystem, over what is there. Raises StorageError.
+
+    An object store copies it and deletes it where it was, without its coming by here.
+    """
     with _told(url, "moved", may_lack=False):
-        _filesystem(url).rename([url], [to])
+        system = _filesystem(url)
+        if system.has_dirs():
+            _make_folder(system, to.rpartition("/")[0])
+            # HDFS renames over nothing.
+            if system.exists(to):
+                system.delete([to])
+        # Not `copy`: that of S3 keeps its errors to itself.
+        system.rename([url], [to])
 
 
 def check_usable(place: str) -> None:
@@ -173,6 +183,16 @@ def _filesystem(url: str) -> Any:
         extra = _EXTRAS.get(scheme)
         what = f"install {extra}" if extra else f"known are {', '.join(sorted(_EXTRAS))}"
         raise StorageError(f"{url}: nothing here reads {scheme}://; {what}") from error
+
+
+def _make_folder(system: Any, folder: str) -> None:
+    """Make a folder of a filesystem that has some; others may be at it."""
+    try:
+        if not system.exists(folder):
+            system.mkdirs(folder)
+    except OSError:
+        if not system.exists(folder):
+            raise
 
 
 def _opened(url: str) -> Any:

@@ -39,6 +39,8 @@ class ObjectStore:
     """What becomes of a put that must not replace anything; some servers ignore or refuse that."""
     before: Callable[[str, str], None] | None = None
     """Called with method and path before a request is answered."""
+    refused: str = ""
+    """Writing the file of this key is answered 403."""
 
     @property
     def option(self) -> str:
@@ -92,6 +94,10 @@ def serving() -> Iterator[ObjectStore]:
             return [b""]
         if store.before is not None:
             store.before(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        writes = environ["REQUEST_METHOD"] in ("PUT", "POST")
+        if store.refused and writes and environ["PATH_INFO"] == f"/{BUCKET}/{store.refused}":
+            start_response("403 Forbidden", [("Content-Length", "0")])
+            return [b""]
         return app(environ, start_response)
 
     server = make_server("127.0.0.1", 0, answer, threaded=True)

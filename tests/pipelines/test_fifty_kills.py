@@ -65,9 +65,9 @@ def begun(stage: str, out: Path) -> bool:
     """Whether a run is at work in a stage: when the one before it has given something."""
     seen = {str(line[0]) for line in progress(out)}
     if stage == "ingest":
-        return (out / "work" / "dataset.partial").exists()
+        return (out / "work" / "partial").exists()
     if stage == "shards":
-        return any((out / "work" / "dataset.partial").glob("*/*"))
+        return any((out / "work" / "partial").glob("*/dataset/*/*"))
     return STAGES[STAGES.index(stage) - 1] in seen
 
 

@@ -206,10 +206,10 @@ def test_killed_while_the_dataset_was_replaced(
     whole = undisturbed[0]
     out = Path(shutil.copytree(whole, tmp_path / "out"))
     kept = memo_entries(out)
-    shutil.copytree(out / "dataset", out / "work" / "dataset.partial")
+    draft = out / "work" / "partial" / "of-a-killed-run"
+    shutil.copytree(out / "dataset", draft / "dataset")
     (out / "dataset").rename(out / "work" / "dataset.old")
-    (out / "work" / "records.partial").mkdir()
-    shutil.copytree(out / "work" / "records", out / "work" / "records.partial", dirs_exist_ok=True)
+    shutil.copytree(out / "work" / "records", draft / "records")
     left = out / "work" / "memo" / "tmp" / f"0123-{socket.gethostname()}-4567"
     left.mkdir(parents=True)
     left.with_name(f"{left.name}.lock").touch()

@@ -94,9 +94,6 @@ def test_what_can_not_be_reached_is_said_before_any_work(
     assert "no-such-bucket" in capsys.readouterr().err
     assert run_here(bikes(), "--out", "ftp://somewhere/out", *FAST) == 1
     assert "nothing here reads ftp://" in capsys.readouterr().err
-    flink = ("--runner", "flink", "--flink_master", "http://127.0.0.1:1")
-    assert run_here(bikes(), "--out", objects.url("out"), objects.option, *flink) == 2
-    assert "a mount at the same place" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["check", "inspect", "verify", "merge"])

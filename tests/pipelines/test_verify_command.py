@@ -205,10 +205,10 @@ def test_a_verify_that_is_interrupted_leaves_a_whole_dataset(
     before, records_before = dataset(out), kept(out)
     move = command.move_into_place
 
-    def interrupted(built: Path, place: Path) -> None:
+    def interrupted(built: Path, place: Path, work: Path) -> None:
         if where == "before" or place.name == "records":
             raise KeyboardInterrupt
-        move(built, place)
+        move(built, place, work)
 
     with monkeypatch.context() as patch:
         patch.setattr(command, "move_into_place", interrupted)
@@ -225,12 +225,12 @@ def test_a_verify_that_is_killed_leaves_the_old_dataset(out: Path) -> None:
     given = [part for one in LAX for part in ("--set", f"verify.thresholds.{one}")]
     with start("verify", out, "--write", *given) as process:
         until = time.monotonic() + 60
-        while not (out / "work" / "dataset.partial").exists():
+        while not (out / "work" / "partial").exists():
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert (out / "work" / "dataset.partial").exists()
+    assert (out / "work" / "partial").exists()
     assert dataset(out) == before
     written(out)
     assert dataset(out) == before

@@ -9,10 +9,11 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from pipelines.config import Config
 from pipelines.curate import Curate
 from pipelines.way import Plan
-from transforms.memo import MemoStore
+from transforms.draft import Draft
 from transforms.needs import NO_HINTS, Hints
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
+from transforms.remote_memo import open_store
 from transforms.video.input_pieces import Pieces
 
 ALL_LEGS = (
@@ -41,9 +42,8 @@ def curate(config: Config, sources: Pieces, hints: Hints = NO_HINTS) -> Curate:
     )
     plan = Plan(
         config=config,
-        store=MemoStore("/store"),
-        dataset_folder="/dataset",
-        records_folder="/records",
+        store=open_store("gs://bucket/memo"),
+        draft=Draft("gs://bucket/out/work/partial/id"),
         progress=NOWHERE,
         facts=facts,
         hints=hints,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -155,11 +156,23 @@ def test_a_folder_of_this_machine_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_an_output_that_workers_do_not_share_is_refused() -> None:
-    code, _, stderr = call("run", bikes(), "--out", "gs://bucket/out", *FAST, *OPTIONS)
+def test_a_memo_store_on_this_machine_is_refused(tmp_path: Path) -> None:
+    places = ("--out", "gs://bucket/out", "--store", tmp_path)
+    code, _, stderr = call("run", "gs://bucket/videos", *places, *FAST, *OPTIONS)
     assert code == 2
-    [said] = stderr.splitlines()
-    assert said.startswith("proofreel: --out gs://bucket/out: workers on other machines write")
+    assert stderr.startswith(f"proofreel: --runner dataflow: {tmp_path} is on this machine, where")
+
+
+def test_a_job_whose_store_and_output_are_elsewhere_is_built_without_looking_there(
+    tmp_path: Path,
+) -> None:
+    """There is no bucket, no network and nobody's credentials."""
+    places = ("--out", "gs://bucket/out", "--store", "gs://bucket/memo")
+    own = {"PROOFREEL_CACHE": str(tmp_path / "copies"), "HOME": str(tmp_path)}
+    given = ("run", bikes(), *places, *FAST, *OPTIONS, "--dry_run=True")
+    code, _, stderr = call(*given, env={**os.environ, **own})
+    assert code == 0, stderr
+    assert "proofreel: nothing was sent; job " in stderr
 
 
 def test_a_dry_run_of_the_command_says_what_the_job_is_and_leaves_the_dataset(

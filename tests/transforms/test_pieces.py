@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from object_store import ObjectStore
 
 from transforms import pieces
+from transforms.outcome import StopRunError
 from transforms.pieces import Piece, merged, write_piece
 
 SCHEMA = pa.schema([("name", pa.string()), ("number", pa.int64()), ("spans", pa.list_(pa.int64()))])
@@ -66,6 +69,30 @@ def test_pieces_that_lie_apart_are_read_one_after_the_other(
     for piece in written[2:]:
         Path(piece.path).unlink()
     assert rows_of([next(found)]) == [("01", n) for n in range(10)]
+
+
+def test_pieces_at_a_url_are_here_only_while_they_are_read(
+    objects: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(pieces, "BATCH_ROWS", 10)
+    (tmp_path / "tmp").mkdir()
+    written = []
+    for number in range(3):
+        rows = [(f"{number:02d}", n) for n in range(25)]
+        piece = write_piece(table(rows), KEYS, tmp_path / f"{number}")
+        objects.put(tmp_path / f"{number}", f"pieces/{number}")
+        written.append(replace(piece, path=objects.url("pieces", str(number))))
+    most = 0
+    found = []
+    for one in merged(written, KEYS):
+        found += rows_of([one])
+        most = max(most, len(list((tmp_path / "tmp").iterdir())))
+    assert found == [(f"{number:02d}", n) for number in range(3) for n in range(25)]
+    assert most == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+    with pytest.raises(StopRunError, match="pieces/9 is gone"):
+        list(merged([replace(written[0], path=objects.url("pieces", "9"))], KEYS))
 
 
 def test_a_piece_that_is_written_again_is_the_same(tmp_path: Path) -> None:

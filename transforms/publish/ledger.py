@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -19,10 +18,12 @@ from apache_beam.pvalue import AsDict, AsSingleton
 
 from schemas.base import ID_HEX_CHARS, hash_place, unit_interval
 from schemas.rejection import Rejection, Stage
+from transforms.draft import filling
 from transforms.pieces import Piece, merged, write_piece
 from transforms.publish.card_counts import CardEntry, Counts, SourceKey, Sources, source_key
 from transforms.publish.index import placed_table, rejected_table
 from transforms.publish.shards import EntryInfo, ShardInfo
+from transforms.storage import joined
 from transforms.trouble import minding
 
 PIECE_ROWS = 65_536
@@ -169,9 +170,13 @@ def _write_index(
 ) -> Piece:
     (part, number), rows = element
     table = placed_table(rows["entries"], rows["places"])
-    path = Path(folder, f"index-{part}-{number:06d}.arrow")
-    with minding(path.parent.parent, _WORK):
-        return write_piece(table, _INDEX_KEYS, path)
+    return _write_piece(table, _INDEX_KEYS, folder, f"index-{part}-{number:06d}.arrow")
+
+
+def _write_piece(table: pa.Table, keys: Sequence[str], folder: str, name: str) -> Piece:
+    with filling(folder) as place, minding(place, _WORK):
+        piece = write_piece(table, keys, place / name)
+    return replace(piece, path=joined(folder, name))
 
 
 def index_tables(pieces: Iterable[Piece]) -> Iterator[pa.Table]:
@@ -229,9 +234,8 @@ def _write_rejected(
     element: tuple[tuple[Kind, int], Iterable[Rejection]], folder: str
 ) -> RejectedPiece:
     (kind, number), rejections = element
-    path = Path(folder, f"rejected-{'-'.join(kind)}-{number:06d}.arrow")
-    with minding(path.parent.parent, _WORK):
-        return RejectedPiece(kind, write_piece(rejected_table(rejections), _KEYS, path))
+    name = f"rejected-{'-'.join(kind)}-{number:06d}.arrow"
+    return RejectedPiece(kind, _write_piece(rejected_table(rejections), _KEYS, folder, name))
 
 
 def rejected_tables(pieces: Iterable[RejectedPiece]) -> Iterator[pa.Table]:

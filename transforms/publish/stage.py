@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import apache_beam as beam
 
 from schemas.case import Case
 from schemas.sample import Sample
+from transforms.draft import filling
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
 from transforms.publish.buckets import (
@@ -207,9 +207,8 @@ def _write(
             raise ValueError(f"{path} was to hold {samples} samples, {len(spool)} came")
         media = {one.key: store.path(one.media_ref) for one in spool.planned}
         try:
-            return write_shard(
-                ShardPlan(path=path, samples=spool.planned), spool, media, Path(folder)
-            )
+            with filling(folder) as place:
+                return write_shard(ShardPlan(path=path, samples=spool.planned), spool, media, place)
         except ValueError:
             # A damaged mp4 in the store: gone, so that running again mends it.
             for one in spool.planned:

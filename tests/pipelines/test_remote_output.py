@@ -1,0 +1,73 @@
+"""A draft at a URL comes to its place whole, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+from object_store import ObjectStore, objects
+
+from pipelines.remote_output import RemoteOutput
+from schemas.base import SCHEMA_VERSION
+from transforms.draft import Draft, filling
+from transforms.outcome import StopRunError
+from transforms.publish.manifest import MANIFEST_FILE, Manifest, ShardEntry
+
+__all__ = ["objects"]
+
+SHARD = "sft/train-000000.tar"
+
+
+def built(output: RemoteOutput, data: bytes, stated_bytes: int) -> Draft:
+    """The draft of a dataset of one shard."""
+    draft = output.new_draft()
+    output.begin(draft)
+    shard = ShardEntry(path=SHARD, sha256="0" * 64, bytes=stated_bytes, samples=1)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        proofreel_version="0",
+        seed=0,
+        config={},
+        versions={},
+        shards=[shard],
+        funnel=[],
+        files={},
+    )
+    with filling(draft.dataset) as folder:
+        (folder / "sft").mkdir()
+        (folder / SHARD).write_bytes(data)
+        (folder / MANIFEST_FILE).write_text(manifest.to_text())
+    return draft
+
+
+@pytest.fixture
+def output(objects: ObjectStore) -> RemoteOutput:
+    objects.client.put_object(Bucket="films", Key=f"out/dataset/{MANIFEST_FILE}", Body=b"old")
+    return RemoteOutput(objects.url("out"))
+
+
+def test_a_draft_that_is_whole_comes_to_its_place(
+    objects: ObjectStore, output: RemoteOutput
+) -> None:
+    manifest = output.publish_draft(built(output, b"clips", 5), "s3://films/memo")
+    there = objects.files("out/")
+    assert there.keys() == {"work/store.json", f"dataset/{SHARD}", f"dataset/{MANIFEST_FILE}"}
+    assert Manifest.model_validate_json(there[f"dataset/{MANIFEST_FILE}"]) == manifest
+
+
+def test_a_shard_that_is_not_as_it_was_written_stops_it(
+    objects: ObjectStore, output: RemoteOutput
+) -> None:
+    with pytest.raises(StopRunError, match=rf"{SHARD} has not the 6 bytes that were written"):
+        output.publish_draft(built(output, b"clips", 6), "s3://films/memo")
+    assert objects.files("out/dataset/") == {MANIFEST_FILE: b"old"}
+
+
+def test_of_two_runs_at_once_the_one_that_began_later_has_it(
+    objects: ObjectStore, output: RemoteOutput
+) -> None:
+    first = built(output, b"first", 5)
+    second = built(output, b"second", 6)
+    with pytest.raises(StopRunError, match="another run into this output has begun"):
+        output.publish_draft(first, "s3://films/memo")
+    assert objects.files("out/dataset/") == {MANIFEST_FILE: b"old"}
+    output.publish_draft(second, "s3://films/memo")
+    assert objects.files("out/dataset/")[SHARD] == b"second"
