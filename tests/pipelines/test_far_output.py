@@ -17,6 +17,7 @@ from pipeline_helpers import FAST, piece_of_long_video, run_here, sha256_of_file
 
 from pipelines.cli import main
 from transforms.publish.check import check_dataset
+from transforms.video.input_pieces import PIECE_FILE
 
 __all__ = ["objects"]
 
@@ -83,9 +84,15 @@ def test_workers_elsewhere_build_it_there(
     assert hashes(there).items() - local.items() == {("mine.txt", sha256(b"kept").hexdigest())}
     assert there.keys() == {"mine.txt", *local}
     assert changed(objects)[-1] == "manifest.json"
-    # On this machine is nothing but what a person is shown; on the engine's, copies of the clips.
-    here = {path.name for path in (tmp_path / "copies").rglob("*") if path.is_file()}
-    assert here == {"lock", "store.json", "rejected.parquet"}
+    # On this machine is nothing but what a person is shown and a copy of the list of the inputs; on
+    # the engine's, copies of the clips.
+    here = {
+        # A copy is named by a hash and its name.
+        path.name.rpartition("-")[2]
+        for path in (tmp_path / "copies").rglob("*")
+        if path.is_file()
+    }
+    assert here == {"lock", "store.json", "rejected.parquet", PIECE_FILE}
     assert list(engine.folder.glob("copies/files/*/*/*.mp4")) != []
     assert list(engine.folder.glob("copies/tmp/*")) == []
     assert list(engine.folder.glob("tmp/proofreel-piece-*")) == []
