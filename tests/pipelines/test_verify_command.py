@@ -212,7 +212,7 @@ def test_a_verify_that_is_interrupted_leaves_a_whole_dataset(
 
     with monkeypatch.context() as patch:
         patch.setattr(command, "move_into_place", interrupted)
-        assert verify(out, *LAX, more=("--write",)) == 1
+        assert verify(out, *LAX, more=("--write",)) == 130
     assert check_dataset(out / "dataset") == []
     assert (dataset(out) == before) is (where == "before")
     # Whichever of the two was moved: deciding anew ends in the same.
