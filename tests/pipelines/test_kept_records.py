@@ -45,7 +45,9 @@ def test_what_is_kept_is_found_again(file_records: int, told_by: int, tmp_path: 
     keep(tmp_path / "records", kept, file_records)
     files = {path.name for path in (tmp_path / "records").iterdir()}
     assert files == {f"loss-{one.id[1 : 1 + told_by]}.parquet" for one in kept}
-    assert dict(records(tmp_path / "records", "loss")) == {one.id: one.model_dump_json() for one in kept}
+    assert dict(records(tmp_path / "records", "loss")) == {
+        one.id: one.model_dump_json() for one in kept
+    }
     for one in kept:
         text = find_record(tmp_path / "records", "loss", one.id)
         assert text is not None
