@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import re
 import signal
@@ -63,6 +64,8 @@ def leave(code: int) -> NoReturn:
     """
     if code == 0:
         sys.exit(0)
+    # What went wrong has been said. What those threads meet while all is taken down is only that.
+    logging.disable(logging.CRITICAL)
     last_word = threading.Timer(LEAVE_WITHIN_S, _leave_now, (code,))
     last_word.daemon = True
     last_word.start()
