@@ -12,24 +12,20 @@ from typing import Any
 
 from transforms.publish.index import INDEX_SCHEMA
 
-_NAMES = ", ".join(f'"{name}"' for name in INDEX_SCHEMA.names)
+COLUMNS = ", ".join(f'"{name}"' for name in INDEX_SCHEMA.names)
+"""As SQL names them."""
+_SPACES = ", ".join("?" * len(INDEX_SCHEMA.names))
 _AS_JSON = frozenset({"spans_s", "pass_rate"})
 """Columns for which SQLite has no type: lists, and numbers that may be none."""
 
 _TABLES = f"""
-CREATE TABLE listed (place INTEGER PRIMARY KEY, {_NAMES}, UNIQUE (id));
+CREATE TABLE listed (place INTEGER PRIMARY KEY, {COLUMNS}, UNIQUE (id));
 CREATE TABLE twice (id);
 CREATE TABLE found (id PRIMARY KEY, shard) WITHOUT ROWID;
 CREATE TABLE sides (video_id, partition);
 """
-
-_ADD = f"""
-INSERT INTO listed VALUES (?{", ?" * len(INDEX_SCHEMA.names)})
-ON CONFLICT (id) DO UPDATE
-SET ({_NAMES}) = ({", ".join(f'excluded."{name}"' for name in INDEX_SCHEMA.names)})
-RETURNING place
-"""  # noqa: S608
-"""Of rows with the same id the last one holds, in the place of the first."""
+_ADD = f"INSERT OR IGNORE INTO listed VALUES (?, {_SPACES})"  # noqa: S608
+_CHANGE = f"UPDATE listed SET ({COLUMNS}) = ({_SPACES}) WHERE id = ?"  # noqa: S608
 
 _ON_BOTH_SIDES = """
 SELECT video_id FROM sides GROUP BY video_id HAVING min(partition) != max(partition)
@@ -44,6 +40,18 @@ SELECT id, partition, first_id, first_partition FROM (
     FROM listed WINDOW same AS (PARTITION BY mp4_sha256 ORDER BY place)
 ) WHERE partition != first_partition AND video_id != first_video_id ORDER BY place
 """
+
+
+def values_of(row: Mapping[str, Any]) -> list[Any]:
+    """A row of the index as SQLite takes it, in the order of `COLUMNS`."""
+    named = ((name, row[name]) for name in INDEX_SCHEMA.names)
+    return [json.dumps(value) if name in _AS_JSON else value for name, value in named]
+
+
+def row_of(values: Iterable[Any]) -> dict[str, Any]:
+    """The row again."""
+    named = zip(INDEX_SCHEMA.names, values, strict=True)
+    return {name: json.loads(value) if name in _AS_JSON else value for name, value in named}
 
 
 class IndexOnDisk:
@@ -67,11 +75,10 @@ class IndexOnDisk:
             for number, row in enumerate(rows):
                 self.is_sorted &= before <= row["id"]
                 before = row["id"]
-                values = (
-                    json.dumps(value) if name in _AS_JSON else value for name, value in row.items()
-                )
-                [(place,)] = self._database.execute(_ADD, (number, *values))
-                if place != number:
+                values = values_of(row)
+                if not self._database.execute(_ADD, (number, *values)).rowcount:
+                    # The last one holds, in the place of the first.
+                    self._database.execute(_CHANGE, (*values, before))
                     self._database.execute("INSERT INTO twice VALUES (?)", (before,))
         self.is_there = True
 
@@ -81,10 +88,9 @@ class IndexOnDisk:
 
     def row(self, key: str) -> dict[str, Any] | None:
         """The row of a sample."""
-        query = f"SELECT {_NAMES} FROM listed WHERE id = ?"  # noqa: S608
+        query = f"SELECT {COLUMNS} FROM listed WHERE id = ?"  # noqa: S608
         for values in self._database.execute(query, (key,)):
-            named = zip(INDEX_SCHEMA.names, values, strict=True)
-            return {name: json.loads(one) if name in _AS_JSON else one for name, one in named}
+            return row_of(values)
         return None
 
     def found(self, key: str, shard: str) -> str:
