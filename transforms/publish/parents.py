@@ -45,9 +45,14 @@ class Parent:
     sha256: str
     """Of its manifest."""
     manifest: Manifest
-    rows: list[dict[str, Any]]
-    """Of its index."""
     rewards: bytes
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Those of its index, read as they are asked for. Raises DeriveError."""
+        try:
+            yield from read_rows(self.folder, INDEX_FILE, INDEX_SCHEMA)
+        except BadTableError as bad:
+            raise _not_whole(self.name, bad.faults) from bad
 
     def rejections(self) -> Iterator[Rejection]:
         """Why things were left out of it."""
@@ -94,17 +99,12 @@ def _opened(given: Path) -> Parent:
     for file in (INDEX_FILE, REJECTED_FILE):
         for fault in file_faults(folder / file, file, manifest.files.get(file, "")):
             raise _not_whole(name, [fault])
-    try:
-        rows = list(read_rows(folder, INDEX_FILE, INDEX_SCHEMA))
-    except BadTableError as bad:
-        raise _not_whole(name, bad.faults) from bad
     data = _bytes_of(name, folder / MANIFEST_FILE)
     return Parent(
         name=name,
         folder=folder,
         sha256=hashlib.sha256(data).hexdigest(),
         manifest=manifest,
-        rows=rows,
         rewards=_listed(name, folder, REWARDS_FILE, manifest),
     )
 
