@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from transforms.publish.index import INDEX_SCHEMA
 
-COLUMNS = ", ".join(f'"{name}"' for name in INDEX_SCHEMA.names)
+_NAMES = tuple(INDEX_SCHEMA.names)
+COLUMNS = ", ".join(f'"{name}"' for name in _NAMES)
 """As SQL names them."""
-_SPACES = ", ".join("?" * len(INDEX_SCHEMA.names))
-_AS_JSON = frozenset({"spans_s", "pass_rate"})
+_SPACES = ", ".join("?" * len(_NAMES))
+_in_order = itemgetter(*_NAMES)
+_AS_JSON = ("spans_s", "pass_rate")
 """Columns for which SQLite has no type: lists, and numbers that may be none."""
 
 _TABLES = f"""
@@ -25,6 +28,7 @@ CREATE TABLE found (id PRIMARY KEY, shard) WITHOUT ROWID;
 CREATE TABLE sides (video_id, partition);
 """
 _ADD = f"INSERT OR IGNORE INTO listed VALUES (?, {_SPACES})"  # noqa: S608
+_ROW = f"SELECT {COLUMNS} FROM listed WHERE id = ?"  # noqa: S608
 _CHANGE = f"UPDATE listed SET ({COLUMNS}) = ({_SPACES}) WHERE id = ?"  # noqa: S608
 
 _ON_BOTH_SIDES = """
@@ -42,16 +46,18 @@ SELECT id, partition, first_id, first_partition FROM (
 """
 
 
-def values_of(row: Mapping[str, Any]) -> list[Any]:
+def values_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """A row of the index as SQLite takes it, in the order of `COLUMNS`."""
-    named = ((name, row[name]) for name in INDEX_SCHEMA.names)
-    return [json.dumps(value) if name in _AS_JSON else value for name, value in named]
+    packed = {name: json.dumps(row[name]) for name in _AS_JSON}
+    return _in_order({**row, **packed})
 
 
 def row_of(values: Iterable[Any]) -> dict[str, Any]:
     """The row again."""
-    named = zip(INDEX_SCHEMA.names, values, strict=True)
-    return {name: json.loads(value) if name in _AS_JSON else value for name, value in named}
+    row = dict(zip(_NAMES, values, strict=True))
+    for name in _AS_JSON:
+        row[name] = json.loads(row[name])
+    return row
 
 
 class IndexOnDisk:
@@ -88,10 +94,8 @@ class IndexOnDisk:
 
     def row(self, key: str) -> dict[str, Any] | None:
         """The row of a sample."""
-        query = f"SELECT {COLUMNS} FROM listed WHERE id = ?"  # noqa: S608
-        for values in self._database.execute(query, (key,)):
-            return row_of(values)
-        return None
+        values = self._database.execute(_ROW, (key,)).fetchone()
+        return None if values is None else row_of(values)
 
     def found(self, key: str, shard: str) -> str:
         """Tick off a sample that is in a shard; gives the shard that held it before, or ""."""
