@@ -49,7 +49,8 @@ SELECT id, partition, first_id, first_partition FROM (
 def values_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """A row of the index as SQLite takes it, in the order of `COLUMNS`."""
     packed = {name: json.dumps(row[name]) for name in _AS_JSON}
-    return _in_order({**row, **packed})
+    values: tuple[Any, ...] = _in_order({**row, **packed})
+    return values
 
 
 def row_of(values: Iterable[Any]) -> dict[str, Any]:
