@@ -317,7 +317,8 @@ def _verify(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _check(options: argparse.Namespace, _: list[str]) -> int:
-    from transforms.publish.check import check_dataset
+    from transforms.outcome import StopRunError
+    from transforms.publish.check import dataset_faults
     from transforms.publish.counts import counted
     from transforms.publish.exports.entries import read_manifest
 
@@ -325,11 +326,15 @@ def _check(options: argparse.Namespace, _: list[str]) -> int:
     dataset = folder / "dataset" if (folder / "dataset").is_dir() else folder
     if not dataset.is_dir():
         return _say(f"{folder}: no such folder", EXIT_ASKED_WRONGLY)
-    faults = check_dataset(dataset)
-    for fault in faults:
-        print(fault)
+    faults = 0
+    try:
+        for fault in dataset_faults(dataset):
+            print(fault)
+            faults += 1
+    except StopRunError as error:
+        return _say(error, EXIT_FAILED)
     if faults:
-        return _say(f"{counted(len(faults), 'fault')} in {dataset}", EXIT_FAILED)
+        return _say(f"{counted(faults, 'fault')} in {dataset}", EXIT_FAILED)
     samples = sum(shard.samples for shard in read_manifest(dataset).shards)
     print(f"{dataset}: whole and true ({counted(samples, 'sample')})")
     return EXIT_OK
@@ -344,6 +349,7 @@ def _export(options: argparse.Namespace, _: list[str]) -> int:
 def _publish(options: argparse.Namespace, _: list[str]) -> int:
     from pipelines.hub import HubError
     from pipelines.publish import NoSuchError, RefusedError, publish
+    from transforms.outcome import StopRunError
     from transforms.publish.exports.entries import BadDatasetError
 
     try:
@@ -357,7 +363,7 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
         )
     except NoSuchError as error:
         return _say(error, EXIT_ASKED_WRONGLY)
-    except (RefusedError, BadDatasetError, HubError, OSError) as error:
+    except (RefusedError, BadDatasetError, HubError, StopRunError, OSError) as error:
         return _say(error, EXIT_FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on where it was", EXIT_INTERRUPTED)

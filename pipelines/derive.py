@@ -151,6 +151,7 @@ def _derive(folders: list[str], out: str, request: Any) -> int:
     from pipelines.summary import funnel_table, held
     from proofreel import __version__
     from schemas.rejection import Stage
+    from transforms.outcome import StopRunError
     from transforms.publish.derive import derive
     from transforms.publish.parents import DeriveError
 
@@ -161,7 +162,7 @@ def _derive(folders: list[str], out: str, request: Any) -> int:
         return _say(error, EXIT_ASKED_WRONGLY)
     except KeyboardInterrupt:
         return _say("interrupted; nothing was written", EXIT_INTERRUPTED)
-    except OSError as error:
+    except (OSError, StopRunError) as error:
         logging.getLogger(__name__).debug("deriving failed", exc_info=True)
         return _say(f"nothing was written: {error}", EXIT_FAILED)
     console = Console()

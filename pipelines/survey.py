@@ -6,12 +6,13 @@ the walk ends, and the video counts as one whose clips are not known yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -23,6 +24,7 @@ from schemas.video import Probe, Video
 from transforms.features.stage import QualityGate
 from transforms.memo import Entry, MemoStore
 from transforms.outcome import StopRunError
+from transforms.publish.index import READ_ROWS
 from transforms.publish.manifest import REJECTED_FILE
 from transforms.remote_memo import open_store
 from transforms.storage import is_remote
@@ -98,12 +100,13 @@ def survey(sources: Sequence[Source], out: Path, config: Config, store: MemoStor
     number = min(len(sources), MOST_LOOKED_AT)
     looked = [sources[place * len(sources) // number] for place in range(number)]
     with ThreadPoolExecutor(PROBING_THREADS) as threads:
-        walker = _Walker(out, config, load_exclusion(config.input.exclude), LookUpStore(store.root))
+        walker = _Walker(config, load_exclusion(config.input.exclude), LookUpStore(store.root))
         found = list(threads.map(walker.look, looked))
     videos: dict[str, list[Video]] = {}
     for one in found:
         if isinstance(one, Video):
             videos.setdefault(one.id, []).append(one)
+    left_out = left_out_clips(out, videos)
     scenes: list[Scene] = []
     unseen = [one for one in found if isinstance(one, Unseen)]
     refused = sum(one is None for one in found)
@@ -112,7 +115,7 @@ def survey(sources: Sequence[Source], out: Path, config: Config, store: MemoStor
             refused += len(excluded)
             continue
         video, twins = keep_one(same)
-        ends = walker.film(video)
+        ends = walker.film(video, left_out)
         refused += len(twins) + (ends is None)
         if isinstance(ends, Unseen):
             unseen.append(ends)
@@ -122,7 +125,6 @@ def survey(sources: Sequence[Source], out: Path, config: Config, store: MemoStor
 
 @dataclass(frozen=True)
 class _Walker:
-    out: Path
     config: Config
     exclusion: Exclusion
     store: LookUpStore
@@ -154,12 +156,11 @@ class _Walker:
         duration_s = claimed_s if claimed_s > 0 else self.config.shots.max_clip_s
         return Unseen(duration_s, width_px, height_px, questions)
 
-    def film(self, video: Video) -> list[Scene] | Unseen | None:
-        """The clips of a video, if an earlier run has cut them."""
+    def film(self, video: Video, left_out: Collection[str]) -> list[Scene] | Unseen | None:
+        """The clips of a video but those `left_out`, if an earlier run has cut them."""
         try:
             planned = planned_clips(video, self.config, self.store)
-            dropped = _not_selected(self.out)
-            planned = [one for one in planned if one.clip.id not in dropped]
+            planned = [one for one in planned if one.clip.id not in left_out]
             return cut_clips(planned, self.config, self.store)
         except Rejected:
             return None
@@ -203,12 +204,21 @@ def _passes(gate: QualityGate, planned: PlannedClip) -> bool:
     return True
 
 
-def _not_selected(out: Path) -> set[str]:
-    """Clips that the last finished run left out because of others, or without features."""
+def left_out_clips(out: Path, video_ids: Collection[str]) -> set[str]:
+    """Clips of these videos that the last finished run left out because of others, or without
+    features. Of the table a few rows are in memory at a time."""
     path = out / "dataset" / REJECTED_FILE
     if not path.exists():
         return set()
-    table = pq.read_table(path, columns=["subject", "reason"])
     others = (Reason.NEAR_DUPLICATE, Reason.CONTAMINATED, Reason.DUPLICATE)
     reasons = [reason.value for reason in (*others, Reason.FEATURES_FAILED)]
-    return set(table.filter(pc.field("reason").isin(reasons))["subject"].to_pylist())
+    of_these = pc.field("parent").isin(pa.array(list(video_ids), pa.string()))
+    wanted = pc.field("reason").isin(reasons) & of_these
+    found: set[str] = set()
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(READ_ROWS, columns=["subject", "parent", "reason"]):
+                found.update(batch.filter(wanted)["subject"].to_pylist())
+    except (pa.ArrowException, OSError):
+        return set()  # Damaged: proofreel check says so, and a run writes it anew.
+    return found

@@ -26,13 +26,16 @@ def temporary_database() -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def minding_disk() -> Iterator[None]:
-    """Raises StopRunError in place of an error of SQLite's about its files, saying what to do."""
+def minding_disk(what: str = "the inputs") -> Iterator[None]:
+    """Raises StopRunError in place of an error of SQLite's about its files, saying what to do.
+
+    `what`: is sorted, in words.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:
         raise StopRunError(
-            f"the inputs can't be sorted in the folder for temporary files: {error}. Make room in "
+            f"{what} can't be sorted in the folder for temporary files: {error}. Make room in "
             "it or name another by TMPDIR, then run the same command again"
         ) from error
 

@@ -22,8 +22,11 @@ from pipelines.estimate import Estimate, Line, estimate
 from pipelines.estimate_examination import CLAIMS_PER_ROLLOUT
 from pipelines.run import locked
 from pipelines.store import store_of
-from pipelines.survey import LookUpStore, NotInStore, survey
+from pipelines.survey import LookUpStore, NotInStore, left_out_clips, survey
+from schemas.rejection import Reason, Rejection, Stage
 from transforms.memo import MemoStore
+from transforms.publish.index import rejected_table, write_parquet
+from transforms.publish.manifest import REJECTED_FILE
 
 Capture = pytest.CaptureFixture[str]
 SHORT = ("--set", "shots.max_clip_s=4.5")
@@ -285,6 +288,28 @@ def test_looking_into_a_store_does_no_work(tmp_path: Path) -> None:
         with pytest.raises(NotInStore):
             work()
     assert sha256_of_files(tmp_path) == before
+
+
+def test_of_what_was_left_out_only_the_videos_looked_at_are_kept(tmp_path: Path) -> None:
+    """Clips left out because of others: of a million rejections a survey needs a handful."""
+    ends = [
+        (Stage.SELECT, Reason.NEAR_DUPLICATE, "twin", "v1"),
+        (Stage.SELECT, Reason.TOO_DARK, "dark", "v1"),
+        (Stage.SELECT, Reason.CONTAMINATED, "known", "v2"),
+        (Stage.CUT, Reason.DUPLICATE, "black", "v1"),
+        *((Stage.SELECT, Reason.NEAR_DUPLICATE, f"c{n:05}", "v9") for n in range(9_000)),
+    ]
+    rejections = [
+        Rejection(stage=stage, reason=reason, subject=subject, parent=parent, detail="")
+        for stage, reason, subject, parent in ends
+    ]
+    path = tmp_path / "dataset" / REJECTED_FILE
+    write_parquet(rejected_table(rejections), path)
+    assert left_out_clips(tmp_path, {"v1", "v2"}) == {"twin", "known", "black"}
+    assert left_out_clips(tmp_path, ()) == set()
+    path.write_bytes(b"PAR1 and nothing else")
+    assert left_out_clips(tmp_path, {"v1"}) == set()
+    assert left_out_clips(tmp_path / "nowhere", {"v1"}) == set()
 
 
 # What is printed ---------------------------------------------------------------------------------

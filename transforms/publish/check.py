@@ -2,7 +2,8 @@
 
 The dataset may be hostile: names lead nowhere outside of the folder, sizes are bounded before
 anything is read, and whatever does not parse is a fault, not a crash. The list of faults is
-complete: each thing is looked at although another one was wrong.
+complete: each thing is looked at although another one was wrong. Memory does not grow with the
+number of samples: the index lies on disk, and shards are read entry by entry.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from schemas import rewards
 from schemas.base import SCHEMA_VERSION
 from schemas.rejection import Stage
 from schemas.sample import SPLITS
+from transforms.on_disk import minding_disk, temporary_database
 from transforms.publish.check_croissant import croissant_faults
 from transforms.publish.check_shards import Checked, Fault, file_faults, shard_faults
+from transforms.publish.check_tables import BadTableError, read_rows
 from transforms.publish.files import PARTIAL_SUFFIX
-from transforms.publish.index import INDEX_SCHEMA, MAX_TABLE_BYTES, REJECTED_SCHEMA
+from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
+from transforms.publish.index_on_disk import IndexOnDisk
 from transforms.publish.lineage import lineage_of
 from transforms.publish.manifest import (
     FILES,
@@ -39,24 +41,33 @@ from transforms.publish.manifest import (
 )
 from transforms.publish.shards import SHARD_PATTERN
 
-__all__ = ["Fault", "check_dataset"]
+__all__ = ["Fault", "check_dataset", "dataset_faults"]
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def check_dataset(dataset_dir: Path) -> list[Fault]:
-    """All that is wrong with a dataset; an empty list when it is whole and true."""
-    return list(_check(dataset_dir))
+    """All that is wrong with a dataset; an empty list when it is whole and true.
+
+    Raises StopRunError if temporary files can't be written.
+    """
+    return list(dataset_faults(dataset_dir))
 
 
-def _check(folder: Path) -> Iterator[Fault]:
-    manifest, faults = read_manifest(folder)
+def dataset_faults(dataset_dir: Path) -> Iterator[Fault]:
+    """As `check_dataset`, one after the other, as they are found."""
+    manifest, faults = read_manifest(dataset_dir)
     yield from faults
-    if manifest is None:
-        return
+    if manifest is not None:
+        with minding_disk("the index"), temporary_database() as database:
+            yield from _check(dataset_dir, manifest, IndexOnDisk(database))
+
+
+def _check(folder: Path, manifest: Manifest, index: IndexOnDisk) -> Iterator[Fault]:
     lineage = lineage_of(folder, manifest)
     dataset = Checked(
         folder=folder,
+        index=index,
         thresholds=[_thresholds(run.config) for run in lineage.runs],
         same_rewards=_rewards_are_ours(folder),
     )
@@ -64,12 +75,12 @@ def _check(folder: Path) -> Iterator[Fault]:
     yield from lineage.faults
     yield from _file_faults(folder, manifest)
     yield from croissant_faults(folder, manifest)
-    yield from _index_faults(dataset)
+    yield from _index_faults(folder, index)
     yield from _rejected_faults(folder, manifest)
     yield from _shard_list_faults(folder, manifest.shards)
     for shard in sorted(manifest.shards, key=lambda shard: shard.path):
         yield from shard_faults(dataset, shard)
-    yield from _whole_faults(dataset, manifest)
+    yield from _whole_faults(index, manifest)
 
 
 def read_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
@@ -125,51 +136,26 @@ def _file_faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
         yield from file_faults(folder / name, name, sha256)
 
 
-def read_table(folder: Path, name: str, schema: pa.Schema) -> tuple[pa.Table | None, list[Fault]]:
-    """A table of a dataset, and what is wrong with it; None if it is not as it has to be."""
-    path = folder / name
-    if not path.is_file():
-        return None, []  # named by _file_faults already
+def _index_faults(folder: Path, index: IndexOnDisk) -> Iterator[Fault]:
     try:
-        with pq.ParquetFile(path) as file:
-            unpacked = sum(
-                file.metadata.row_group(number).total_byte_size
-                for number in range(file.metadata.num_row_groups)
-            )
-            if unpacked > MAX_TABLE_BYTES:
-                return None, [Fault(name, f"unpacks to {unpacked} bytes; that is no {name}")]
-            table = file.read()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return None, [Fault(name, f"is no readable Parquet file: {error}")]
-    if not table.schema.remove_metadata().equals(schema):
-        return None, [Fault(name, f"does not have the columns {', '.join(schema.names)}")]
-    nulls = [one for one in schema.names if table[one].null_count]
-    if nulls:
-        return None, [Fault(f"{name}: {one}", "holds nulls") for one in nulls]
-    return table, []
-
-
-def _index_faults(dataset: Checked) -> Iterator[Fault]:
-    table, faults = read_table(dataset.folder, INDEX_FILE, INDEX_SCHEMA)
-    yield from faults
-    if table is None:
+        index.fill(read_rows(folder, INDEX_FILE, INDEX_SCHEMA))
+    except BadTableError as bad:
+        yield from bad.faults
         return
-    dataset.has_index = True
-    rows = table.to_pylist()
-    if [row["id"] for row in rows] != sorted(row["id"] for row in rows):
+    if not index.is_sorted:
         yield Fault(INDEX_FILE, "is not sorted by id")
-    for row in rows:
-        if row["id"] in dataset.rows:
-            yield Fault(f"{INDEX_FILE}: {row['id']}", "has two rows")
-        dataset.rows[row["id"]] = row
+    for key in index.twice():
+        yield Fault(f"{INDEX_FILE}: {key}", "has two rows")
 
 
 def _rejected_faults(folder: Path, manifest: Manifest) -> Iterator[Fault]:
-    table, faults = read_table(folder, REJECTED_FILE, REJECTED_SCHEMA)
-    yield from faults
-    if table is None:
+    kind = ("stage", "reason")
+    try:
+        found = read_rows(folder, REJECTED_FILE, REJECTED_SCHEMA, kind)
+        rows = Counter((row["stage"], row["reason"]) for row in found)
+    except BadTableError as bad:
+        yield from bad.faults
         return
-    rows = Counter(zip(table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True))
     told = Counter(
         {
             (line.stage.value, reason.value): count
@@ -222,35 +208,23 @@ def _shard_list_faults(folder: Path, shards: Iterable[ShardEntry]) -> Iterator[F
                 yield Fault(name, "is not listed in the manifest")
 
 
-def _whole_faults(dataset: Checked, manifest: Manifest) -> Iterator[Fault]:
+def _whole_faults(index: IndexOnDisk, manifest: Manifest) -> Iterator[Fault]:
     """What shows only when all shards have been seen."""
-    for key in sorted(dataset.rows.keys() - dataset.seen.keys()):
+    for key, shard in index.missing():
+        yield Fault(f"{INDEX_FILE}: {key}", f"is not in {shard}: it is missing")
+    for video in index.videos_on_both_sides():
+        yield Fault(f"{INDEX_FILE}: {video}", "the video is in both train and validation")
+    # The same clip on both sides, although it is said to come from two videos.
+    for key, partition, first, first_partition in index.shared_clips():
         yield Fault(
-            f"{INDEX_FILE}: {key}", f"is not in {dataset.rows[key]['shard']}: it is missing"
+            f"{INDEX_FILE}: {key}",
+            f"its clip, in {partition}, has the bytes of that of {first}, in {first_partition}",
         )
-    for video, partitions in sorted(dataset.videos.items()):
-        if len(partitions) > 1:
-            yield Fault(f"{INDEX_FILE}: {video}", "the video is in both train and validation")
-    yield from _shared_clip_faults(dataset.rows.values())
     if manifest.derived is not None:
         return  # Not every sample of a task has to be in it; its funnel ends with the samples.
     routed = [line.out for line in manifest.funnel if line.stage == Stage.ROUTE]
-    tasks = {row["task_id"] for row in dataset.rows.values()}
-    if dataset.has_index and routed and routed[0] != len(tasks):
+    if index.is_there and routed and routed[0] != (tasks := index.tasks()):
         yield Fault(
             f"{MANIFEST_FILE}: funnel: {Stage.ROUTE.value}",
-            f"out {routed[0]}, but the samples come from {len(tasks)} tasks",
+            f"out {routed[0]}, but the samples come from {tasks} tasks",
         )
-
-
-def _shared_clip_faults(rows: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
-    """The same clip on both sides, although it is said to come from two videos."""
-    firsts: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
-        first = firsts.setdefault(row["mp4_sha256"], row)
-        if first["partition"] != row["partition"] and first["video_id"] != row["video_id"]:
-            yield Fault(
-                f"{INDEX_FILE}: {row['id']}",
-                f"its clip, in {row['partition']}, has the bytes of that of {first['id']}, "
-                f"in {first['partition']}",
-            )

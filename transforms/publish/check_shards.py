@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +15,7 @@ from transforms.publish.check_sample import parse_sample, sample_faults
 from transforms.publish.check_split import Found
 from transforms.publish.files import sha256_file
 from transforms.publish.index import condition_scores_json, origins_of
+from transforms.publish.index_on_disk import IndexOnDisk
 from transforms.publish.manifest import INDEX_FILE, MANIFEST_FILE, ShardEntry
 from transforms.publish.planning import KEY_PATTERN
 from transforms.publish.shards import SHARD_PATTERN
@@ -45,20 +45,15 @@ class Fault:
         return f"{self.where}: {self.what}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Checked:
-    """A dataset under check, with what was found in it so far."""
+    """A dataset under check."""
 
     folder: Path
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Rows of the index by id."""
-    has_index: bool = False
+    index: IndexOnDisk
+    """Its rows, and what was found of them so far."""
     thresholds: Sequence[Mapping[str, Any]] = ()
     """Those of each run that samples may come from."""
-    seen: dict[str, str] = field(default_factory=dict)
-    """Shard of each key that was found."""
-    videos: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Partitions of each source video."""
     same_rewards: bool = True
 
 
@@ -76,7 +71,7 @@ def file_faults(path: Path, name: str, sha256: str) -> Iterator[Fault]:
 
 
 def shard_faults(dataset: Checked, shard: ShardEntry) -> Iterator[Fault]:
-    """All that is wrong with one shard; what was found in it is remembered in `dataset`."""
+    """All that is wrong with one shard; what was found in it is ticked off in the index."""
     if not SHARD_PATTERN.fullmatch(shard.path):
         yield Fault(f"{MANIFEST_FILE}: shards", f"{shard.path!r} is no path of a shard")
         return
@@ -130,9 +125,8 @@ def _entry_faults(
     dataset: Checked, shard: str, key: str, file: IO[bytes], text: Member, mp4: Member
 ) -> Iterator[Fault]:
     at = f"{shard}: {key}"
-    if key in dataset.seen:
-        yield Fault(at, f"the key is in {dataset.seen[key]} too")
-    dataset.seen.setdefault(key, shard)
+    if before := dataset.index.found(key, shard):
+        yield Fault(at, f"the key is in {before} too")
     mp4_sha256 = sha256_member(file, mp4)
     places = {
         "shard": shard,
@@ -143,7 +137,11 @@ def _entry_faults(
         "json_sha256": sha256_member(file, text),
         "mp4_sha256": mp4_sha256,
     }
-    yield from _row_faults(dataset, at, key, places)
+    row = dataset.index.row(key)
+    if row is not None:
+        yield from _row_faults(at, row, places)
+    elif dataset.index.is_there:
+        yield Fault(at, f"has no row in {INDEX_FILE}")
     if text.size > MAX_JSON_BYTES:
         yield Fault(f"{at}: json", f"is larger than {MAX_JSON_BYTES} bytes")
         return
@@ -151,7 +149,9 @@ def _entry_faults(
     yield from (Fault(f"{at}: {name}", what) for name, what in found)
     if sample is None:
         return
-    yield from _identity_faults(dataset, at, shard, key, sample)
+    yield from _identity_faults(at, shard, key, sample, row)
+    if row is not None:
+        dataset.index.found_on_side(row["video_id"], _group_of(shard)[1])
     hint = "" if dataset.same_rewards else " (its rewards.py is of another version of proofreel)"
     for name, what in _faults_of(sample, dataset.thresholds):
         graded_otherwise = hint if name == "verdict.checks.answer" else ""
@@ -165,28 +165,28 @@ def _faults_of(sample: Sample, thresholds: Sequence[Mapping[str, Any]]) -> list[
     return min(several, key=len)
 
 
-def _row_faults(dataset: Checked, at: str, key: str, stated: Mapping[str, Any]) -> Iterator[Fault]:
+def _group_of(shard: str) -> list[str]:
+    """Split and partition of a shard."""
+    return shard.split("-")[0].split("/")
+
+
+def _row_faults(at: str, row: Mapping[str, Any], stated: Mapping[str, Any]) -> Iterator[Fault]:
     """Where an index row says something else than what was found."""
-    if not dataset.has_index:
-        return
-    row = dataset.rows.get(key)
-    if row is None:
-        if "shard" in stated:
-            yield Fault(at, f"has no row in {INDEX_FILE}")
-        return
     for name, value in stated.items():
         if row[name] != value:
             yield Fault(f"{at}: {name}", f"is {value!r}, but {INDEX_FILE} says {row[name]!r}")
 
 
 def _identity_faults(
-    dataset: Checked, at: str, shard: str, key: str, sample: Sample
+    at: str, shard: str, key: str, sample: Sample, row: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
-    split, partition = shard.split("-")[0].split("/")
+    split, partition = _group_of(shard)
     if sample.id != key:
         yield Fault(f"{at}: id", f"is {sample.id!r}, the entry's key is {key!r}")
     if sample.split != split:
         yield Fault(f"{at}: split", f"is {sample.split!r}, the shard belongs to {split!r}")
+    if row is None:
+        return
     stated = {
         "split": sample.split,
         "partition": partition,
@@ -201,9 +201,7 @@ def _identity_faults(
         stated |= origins_of(sample)
     with suppress(ValueError):  # likewise
         stated["condition_scores_json"] = condition_scores_json(sample)
-    yield from _row_faults(dataset, at, key, stated)
-    if key in dataset.rows:
-        dataset.videos[dataset.rows[key]["video_id"]].add(partition)
+    yield from _row_faults(at, row, stated)
 
 
 def _mp4_faults(

@@ -1,12 +1,12 @@
 """Datasets made of finished ones: several merged, a part chosen, shards cut to another size.
 
-Samples keep their ids and their bytes. What is held in memory of a sample is its row of the index
-and a few counts; its mp4 goes from shard to shard piece by piece.
+Samples keep their ids and their bytes. What is known of all of them lies on disk (`chosen.py`);
+memory holds the rows of one shard, and an mp4 goes from shard to shard piece by piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,18 +15,29 @@ from pydantic import ValidationError
 
 from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
+from transforms.on_disk import minding_disk, temporary_database
 from transforms.publish.about import about_of
-from transforms.publish.card_counts import count
+from transforms.publish.card_counts import card_entry
+from transforms.publish.chosen import Chosen, ChosenOnDisk
 from transforms.publish.counts import counted
 from transforms.publish.files import building
 from transforms.publish.finish import Heritage, RunFacts, finish_dataset
-from transforms.publish.found import Found, Lazy, mp4_of, read, sample_of
-from transforms.publish.index import ID_COLUMNS, index_table, rejected_table
+from transforms.publish.found import Lazy, mp4_of, read, sample_of
+from transforms.publish.index import ID_COLUMNS
 from transforms.publish.lineage import derived_config, derived_funnel, derived_usage, differing
-from transforms.publish.manifest import Derived, Manifest, funnel_faults
+from transforms.publish.manifest import Derived, Manifest, ShardEntry, funnel_faults
 from transforms.publish.parents import DeriveError, Parent, inherited_files, open_parents
-from transforms.publish.planning import plan_shards
-from transforms.publish.shards import ShardInfo, write_shard
+from transforms.publish.planning import (
+    ShardPlan,
+    check_plannable,
+    check_shard_bytes,
+    check_shard_count,
+    cut_chunks,
+    entry_bytes,
+    lead_keys,
+    shard_path,
+)
+from transforms.publish.shards import write_shard
 from transforms.publish.where import Condition, first_failed
 
 DEFAULT_SHARD_BYTES = 1_000_000_000
@@ -50,83 +61,109 @@ class Request:
 def derive(
     folders: Sequence[Path], out: Path, request: Request, proofreel_version: str
 ) -> Manifest:
-    """Make the dataset `out` of finished ones. Raises DeriveError, and leaves nothing then."""
+    """Make the dataset `out` of finished ones. Raises DeriveError, and leaves nothing then;
+    StopRunError if temporary files can't be written."""
     _check_free(out)
     parents = open_parents(folders)
-    found, rejections = choose(parents, request)
-    if not found:
-        why = rejections[0].detail if rejections else "the parents hold none"
-        raise DeriveError(f"no sample is left: {why}")
-    sizes = [_shard_bytes(parent.manifest) for parent in parents]
-    shard_bytes = request.shard_bytes or max(sizes)
-    with building(out) as folder:
-        shards = _write_shards(found, shard_bytes, folder)
-        manifests = [parent.manifest for parent in parents]
-        funnel = derived_funnel(manifests, len(found), rejections)
-        for stage, what in funnel_faults(funnel):
-            raise DeriveError(f"a parent's funnel does not add up: {stage}: {what}")
-        inherited = [one for parent in parents for one in parent.rejections()]
-        return finish_dataset(
-            folder,
-            _facts(manifests, shard_bytes, proofreel_version),
-            funnel,
-            [shard.listed for shard in shards],
-            count(one.card for one in found),
-            [index_table([one.index for one in found], shards)],
-            [rejected_table([*inherited, *rejections])],
-            derived_usage(manifests),
-            _heritage(parents, request, shard_bytes),
-        )
+    with minding_disk("the samples"), temporary_database() as database:
+        chosen = ChosenOnDisk(database)
+        choose(parents, request, chosen)
+        if not len(chosen):
+            why = next((one.detail for one in chosen.rejections()), "the parents hold none")
+            raise DeriveError(f"no sample is left: {why}")
+        sizes = [_shard_bytes(parent.manifest) for parent in parents]
+        shard_bytes = request.shard_bytes or max(sizes)
+        with building(out) as folder:
+            shards = _write_shards(parents, chosen, shard_bytes, folder)
+            manifests = [parent.manifest for parent in parents]
+            funnel = derived_funnel(manifests, len(chosen), chosen.rejections())
+            for stage, what in funnel_faults(funnel):
+                raise DeriveError(f"a parent's funnel does not add up: {stage}: {what}")
+            for parent in parents:
+                for one in parent.rejections():
+                    chosen.reject(one)
+            return finish_dataset(
+                folder,
+                _facts(manifests, shard_bytes, proofreel_version),
+                funnel,
+                shards,
+                chosen.counts(),
+                chosen.index_tables(),
+                chosen.rejected_tables(),
+                derived_usage(manifests),
+                _heritage(parents, request, shard_bytes),
+            )
 
 
-def _write_shards(found: Iterable[Found], shard_bytes: int, folder: Path) -> list[ShardInfo]:
-    by_key = {one.planned.key: one for one in found}
-    shards = []
+def _write_shards(
+    parents: Sequence[Parent], chosen: ChosenOnDisk, shard_bytes: int, folder: Path
+) -> list[ShardEntry]:
+    shards: list[ShardEntry] = []
     try:
-        for plan in plan_shards([one.planned for one in by_key.values()], shard_bytes):
-            own = {planned.key: by_key[planned.key] for planned in plan.samples}
-            shards.append(write_shard(plan, Lazy(own, sample_of), Lazy(own, mp4_of), folder))
+        for path, own in _plans(chosen, shard_bytes):
+            plan = ShardPlan(path=path, samples=tuple(one.planned for one in own))
+            places = {one.row["id"]: (parents[one.parent].folder, one.row) for one in own}
+            shard = write_shard(plan, Lazy(places, sample_of), Lazy(places, mp4_of), folder)
+            chosen.place(shard)
+            shards.append(shard.listed)
     except ValueError as error:
         raise DeriveError(f"{error}; see proofreel check") from error
     return shards
 
 
+def _plans(chosen: ChosenOnDisk, shard_bytes: int) -> Iterator[tuple[str, list[Chosen]]]:
+    """Each shard and its samples, as `plan_shards` has them, which would hold them all. Raises
+    ValueError as that does, before the first one."""
+    check_shard_bytes(shard_bytes)
+    for planned in chosen.planned():
+        check_plannable(planned)
+    leads = {group: lead_keys(chosen.firsts(group)) for group in chosen.groups()}
+    for group, lead in leads.items():
+        sizes = chosen.sizes(group, lead)
+        check_shard_count(*group, sum(1 for _ in cut_chunks(sizes, int, shard_bytes)))
+    for group, lead in leads.items():
+        samples = chosen.of_group(group, lead)
+        chunks = cut_chunks(samples, lambda one: entry_bytes(one.planned), shard_bytes)
+        for number, chunk in enumerate(chunks):
+            yield shard_path(*group, number), chunk
+
+
 # Choosing ----------------------------------------------------------------------------------------
 
 
-def choose(parents: Sequence[Parent], request: Request) -> tuple[list[Found], list[Rejection]]:
+def choose(parents: Sequence[Parent], request: Request, chosen: ChosenOnDisk) -> None:
     """The samples that come into the derived dataset, each once, and why the others don't."""
     _check_known(parents, request.ids)
-    found: list[Found] = []
-    rejections: list[Rejection] = []
     by_row = [one for one in request.where if not one.about_sample]
     by_sample = [one for one in request.where if one.about_sample]
-    for parent in parents:
-        wanted = []
-        for row in parent.rows:
+    for number, parent in enumerate(parents):
+        for row in parent.rows():
             why = _not_listed(row, request.ids) or first_failed(by_row, row)
             if why:
-                rejections.append(_left_out(row, Reason.NOT_CHOSEN, why))
+                chosen.reject(_left_out(row, Reason.NOT_CHOSEN, why))
             else:
-                wanted.append(row)
-        for one, sample in read(parent, wanted):
-            why = first_failed(by_sample, one.row, sample)
+                chosen.want(number, row)
+        for one in read(parent, chosen.wanted(number)):
+            why = first_failed(by_sample, one.row, one.sample)
             if why:
-                rejections.append(_left_out(one.row, Reason.NOT_CHOSEN, why))
+                chosen.reject(_left_out(one.row, Reason.NOT_CHOSEN, why))
             else:
-                found.append(one)
-    found, leaks = without_leaks(found, drop=request.drop_leaks)
-    found, doubles = each_once(found)
-    return found, [*rejections, *leaks, *doubles]
+                card = card_entry(one.sample, one.planned.partition)
+                chosen.add(number, one.row, one.planned, card)
+    _leave_out_leaks(parents, chosen, drop=request.drop_leaks)
+    _leave_out_doubles(parents, chosen)
 
 
 def _check_known(parents: Sequence[Parent], ids: frozenset[str] | None) -> None:
     """An id that nothing has is a typo, and would silently give less."""
     if ids is None:
         return
-    known = {row[name] for parent in parents for row in parent.rows for name in ID_COLUMNS}
-    if unknown := sorted(ids - known):
-        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+    unknown = set(ids)
+    for parent in parents:
+        for row in parent.rows():
+            unknown.difference_update(row[name] for name in ID_COLUMNS)
+    if unknown:
+        shown = ", ".join(sorted(unknown)[:5]) + (", ..." if len(unknown) > 5 else "")
         said = f"{counted(len(unknown), 'id')} {'is' if len(unknown) == 1 else 'are'}"
         raise DeriveError(f"{said} of no sample, task, clip or video: {shown}")
 
@@ -142,52 +179,38 @@ def _left_out(row: Mapping[str, Any], reason: Reason, detail: str) -> Rejection:
     )
 
 
-def without_leaks(found: Sequence[Found], *, drop: bool) -> tuple[list[Found], list[Rejection]]:
+def _leave_out_leaks(parents: Sequence[Parent], chosen: ChosenOnDisk, *, drop: bool) -> None:
     """Train without what validation shows: neither a video of it, nor a clip of the same bytes.
 
     Validation stays whole, so that results on it can be compared. Raises DeriveError unless `drop`.
     """
-    shown: dict[str, Found] = {}
-    for one in found:
-        if one.index.partition == "validation":
-            shown.setdefault(one.row["video_id"], one)
-            shown.setdefault(one.row["mp4_sha256"], one)
-    kept: list[Found] = []
-    rejections: list[Rejection] = []
-    for one in found:
-        seen = shown.get(one.row["video_id"]) or shown.get(one.row["mp4_sha256"])
-        if one.index.partition == "validation" or seen is None:
-            kept.append(one)
-            continue
+    for one, seen in chosen.leaks():
         same = "video" if seen.row["video_id"] == one.row["video_id"] else "bytes of the clip"
         if not drop:
             raise DeriveError(
-                f"{one.planned.key} is in train of {one.parent.name}, and {seen.planned.key}, "
-                f"with the same {same}, in validation of {seen.parent.name}: a model would be "
+                f"{one.row['id']} is in train of {parents[one.parent].name}, and "
+                f"{seen.row['id']}, with the same {same}, in validation of "
+                f"{parents[seen.parent].name}: a model would be "
                 "tested on what it was trained on. --on-leak drop leaves such samples out of train"
             )
-        detail = f"the same {same} as {seen.planned.key}, which is in validation"
-        rejections.append(_left_out(one.row, Reason.IN_VALIDATION, detail))
-    return kept, rejections
+        detail = f"the same {same} as {seen.row['id']}, which is in validation"
+        chosen.reject(_left_out(one.row, Reason.IN_VALIDATION, detail))
+    chosen.drop("leaks")
 
 
-def each_once(found: Iterable[Found]) -> tuple[list[Found], list[Rejection]]:
-    """Of samples with the same id one. Raises DeriveError if their content differs."""
-    firsts: dict[str, Found] = {}
-    rejections: list[Rejection] = []
-    for one in found:
-        first = firsts.setdefault(one.planned.key, one)
-        if first is one:
-            continue
+def _leave_out_doubles(parents: Sequence[Parent], chosen: ChosenOnDisk) -> None:
+    """Of samples with the same id one stays. Raises DeriveError if their content differs."""
+    for one, first in chosen.doubles():
+        key, there, here = one.row["id"], parents[first.parent].name, parents[one.parent].name
         for part in ("json_sha256", "mp4_sha256"):
             if first.row[part] != one.row[part]:
                 raise DeriveError(
-                    f"{one.planned.key} is in {first.parent.name} and in {one.parent.name}, but "
+                    f"{key} is in {there} and in {here}, but "
                     f"its {part.split('_')[0]} is not the same. Leave it out of one of them first: "
-                    f"proofreel subset {one.parent.name} --where 'id!={one.planned.key}' --out ..."
+                    f"proofreel subset {here} --where 'id!={key}' --out ..."
                 )
-        rejections.append(_left_out(one.row, Reason.DUPLICATE, "the same sample in another parent"))
-    return list(firsts.values()), rejections
+        chosen.reject(_left_out(one.row, Reason.DUPLICATE, "the same sample in another parent"))
+    chosen.drop("doubles")
 
 
 # What is said of it ------------------------------------------------------------------------------

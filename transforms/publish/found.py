@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from schemas.sample import Sample
-from transforms.publish.card_counts import CardEntry, card_entry
 from transforms.publish.check_shards import MAX_JSON_BYTES
-from transforms.publish.index import IndexEntry, index_entry, origins_of
+from transforms.publish.index import index_entry, origins_of
 from transforms.publish.parents import DeriveError, Parent
 from transforms.publish.planning import PlannedSample, plan_sample
 from transforms.publish.shards import SHARD_PATTERN
@@ -21,22 +22,20 @@ from transforms.publish.tars import BadTarError, Member, MemberView, members, re
 
 @dataclass(frozen=True)
 class Found:
-    """A sample of a parent, without its content."""
+    """A sample of a parent, as it is there."""
 
-    parent: Parent
-    row: Mapping[str, Any]
+    row: dict[str, Any]
+    """Of the index."""
     planned: PlannedSample
-    index: IndexEntry
-    card: CardEntry
+    sample: Sample
 
 
-def read(parent: Parent, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Found, Sample]]:
-    """Measure samples for planning, shard by shard. Raises DeriveError where one is not what the
-    index says."""
-    by_shard: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_shard.setdefault(row["shard"], []).append(row)
-    for shard, own in sorted(by_shard.items()):
+def read(parent: Parent, rows: Iterable[dict[str, Any]]) -> Iterator[Found]:
+    """Measure samples for planning; rows come in the order of shards, and of places in them.
+
+    Raises DeriveError where a sample is not what the index says.
+    """
+    for shard, own in groupby(rows, itemgetter("shard")):
         where = f"{parent.name}: {shard}"
         match = SHARD_PATTERN.fullmatch(shard)
         if match is None:
@@ -45,7 +44,7 @@ def read(parent: Parent, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Fo
             path = parent.folder / shard
             with path.open("rb") as file:
                 there = {one.name: one for one in members(file, path.stat().st_size)}
-                for row in sorted(own, key=lambda row: int(row["json_offset"])):
+                for row in own:
                     if (row["split"], row["partition"]) != match.groups()[:2]:
                         raise ValueError(
                             f"{row['id']} is of {row['split']}/{row['partition']} by the index"
@@ -56,7 +55,7 @@ def read(parent: Parent, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Fo
                         raise ValueError(f"{row['id']} is not where {parent.name} says it is")
                     if text.size > MAX_JSON_BYTES:
                         raise ValueError(f"the json of {row['id']} has {text.size} bytes")
-                    yield _found(parent, row, read_member(file, text))
+                    yield _found(row, read_member(file, text))
         except OSError as error:
             raise DeriveError(f"{where}: {error.strerror}") from error
         except (BadTarError, ValueError) as error:
@@ -67,7 +66,7 @@ def _member(row: Mapping[str, Any], part: str) -> Member:
     return Member(f"{row['id']}.{part}", row[f"{part}_offset"], row[f"{part}_bytes"])
 
 
-def _found(parent: Parent, row: Mapping[str, Any], data: bytes) -> tuple[Found, Sample]:
+def _found(row: dict[str, Any], data: bytes) -> Found:
     sample = _parsed(row, data)
     entry = index_entry(
         sample,
@@ -79,8 +78,11 @@ def _found(parent: Parent, row: Mapping[str, Any], data: bytes) -> tuple[Found, 
     for name, value in (entry.model_dump(mode="json") | origins_of(sample)).items():
         if row[name] != value:
             raise ValueError(f"{name} of {row['id']} is {value!r}, the index says {row[name]!r}")
-    planned = plan_sample(sample, entry.partition, row["mp4_bytes"])
-    return Found(parent, row, planned, entry, card_entry(sample, entry.partition)), sample
+    return Found(
+        row | entry.model_dump(mode="json"),
+        plan_sample(sample, entry.partition, row["mp4_bytes"]),
+        sample,
+    )
 
 
 def _parsed(row: Mapping[str, Any], data: bytes) -> Sample:
@@ -92,9 +94,10 @@ def _parsed(row: Mapping[str, Any], data: bytes) -> Sample:
     return sample
 
 
-def sample_of(found: Found) -> Sample:
-    with (found.parent.folder / found.row["shard"]).open("rb") as file:
-        return _parsed(found.row, read_member(file, _member(found.row, "json")))
+def sample_of(folder: Path, row: Mapping[str, Any]) -> Sample:
+    """The sample of a row of the index of the dataset in `folder`."""
+    with (folder / row["shard"]).open("rb") as file:
+        return _parsed(row, read_member(file, _member(row, "json")))
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,9 @@ class _Mp4:
             yield MemberView(file, self.member)
 
 
-def mp4_of(found: Found) -> _Mp4:
-    return _Mp4(found.parent.folder / found.row["shard"], _member(found.row, "mp4"))
+def mp4_of(folder: Path, row: Mapping[str, Any]) -> _Mp4:
+    """The mp4 of such a row."""
+    return _Mp4(folder / row["shard"], _member(row, "mp4"))
 
 
 Value = TypeVar("Value")
@@ -124,15 +128,20 @@ Value = TypeVar("Value")
 class Lazy(Mapping[str, Value]):
     """What is made of each sample only when it is asked for."""
 
-    def __init__(self, found: Mapping[str, Found], make: Callable[[Found], Value]) -> None:
-        self._found = found
+    def __init__(
+        self,
+        places: Mapping[str, tuple[Path, Mapping[str, Any]]],
+        make: Callable[[Path, Mapping[str, Any]], Value],
+    ) -> None:
+        """`places`: by id, the folder of a dataset and the row of its index."""
+        self._places = places
         self._make = make
 
     def __getitem__(self, key: str) -> Value:
-        return self._make(self._found[key])
+        return self._make(*self._places[key])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._places)

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from schemas.base import SCHEMA_VERSION
 from schemas.rejection import Rejection
-from transforms.publish.check import read_manifest, read_table
+from transforms.publish.check import read_manifest
 from transforms.publish.check_shards import file_faults
+from transforms.publish.check_tables import BadTableError, read_rows
 from transforms.publish.index import INDEX_SCHEMA, REJECTED_SCHEMA
 from transforms.publish.lineage import INHERITED_FILE, parent_card, parent_file
 from transforms.publish.manifest import (
@@ -44,18 +45,22 @@ class Parent:
     sha256: str
     """Of its manifest."""
     manifest: Manifest
-    rows: list[dict[str, Any]]
-    """Of its index."""
     rewards: bytes
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Those of its index, read as they are asked for. Raises DeriveError."""
+        try:
+            yield from read_rows(self.folder, INDEX_FILE, INDEX_SCHEMA)
+        except BadTableError as bad:
+            raise _not_whole(self.name, bad.faults) from bad
 
     def rejections(self) -> Iterator[Rejection]:
         """Why things were left out of it."""
-        table, faults = read_table(self.folder, REJECTED_FILE, REJECTED_SCHEMA)
-        if table is None:
-            raise _not_whole(self.name, faults)
         try:
-            for row in table.to_pylist():
+            for row in read_rows(self.folder, REJECTED_FILE, REJECTED_SCHEMA):
                 yield Rejection.model_validate(row)
+        except BadTableError as bad:
+            raise _not_whole(self.name, bad.faults) from bad
         except ValidationError as error:
             raise DeriveError(
                 f"{self.name}: {REJECTED_FILE}: {error.errors()[0]['msg']}"
@@ -94,16 +99,12 @@ def _opened(given: Path) -> Parent:
     for file in (INDEX_FILE, REJECTED_FILE):
         for fault in file_faults(folder / file, file, manifest.files.get(file, "")):
             raise _not_whole(name, [fault])
-    table, faults = read_table(folder, INDEX_FILE, INDEX_SCHEMA)
-    if table is None:
-        raise _not_whole(name, faults)
     data = _bytes_of(name, folder / MANIFEST_FILE)
     return Parent(
         name=name,
         folder=folder,
         sha256=hashlib.sha256(data).hexdigest(),
         manifest=manifest,
-        rows=table.to_pylist(),
         rewards=_listed(name, folder, REWARDS_FILE, manifest),
     )
 

@@ -28,6 +28,7 @@ from publish_helpers import (
 
 from schemas.base import canonical_json
 from schemas.rejection import Reason, Stage
+from transforms.publish import check_tables, chosen
 from transforms.publish.check import check_dataset
 from transforms.publish.derive import Request, derive
 from transforms.publish.index import write_parquet
@@ -107,6 +108,24 @@ def test_media_do_not_lie_in_memory(clips: list[Clip], tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < 24 << 20  # of 64 MiB: what waits to be written and hashed
     assert tars(tmp_path / "out") == tars(tmp_path / "one")
+
+
+def test_memory_does_not_grow_with_the_samples(
+    clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (check_tables, chosen):
+        monkeypatch.setattr(module, "READ_ROWS", 16)
+    peaks = []
+    for number in (20, 40, 240):  # the first one warms up
+        parent, out = tmp_path / f"of{number}", tmp_path / f"out{number}"
+        build_dataset(parent, [item(f"s{n:04}", clips[0], "v1") for n in range(number)])
+        tracemalloc.start()
+        made(out, parent, command="reshard", shard_bytes=100_000)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(rows(out)) == number
+    # Of 200 samples more; that of shards grows. Rows and counts as objects took 7 kB a sample.
+    assert peaks[2] - peaks[1] < 200 * 2_500
 
 
 # A part ------------------------------------------------------------------------------------------
