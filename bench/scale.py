@@ -5,7 +5,8 @@ Everything is compared side by side in one call. CPU seconds are user and system
 of all its child processes; on a shared machine they are the steadier figures, and all but `workers`
 give their ratios in them.
 
-- `workers`: one worker against two, in threads and in processes, in turns: with decoding (clips
+- `workers`: one worker against two, in threads and in processes, in turns, beside what two plain
+  decoders gain over one: with decoding (clips
   copied, not encoded), with decoding and encoding, with CLIP, and with a teacher behind a server
   that takes a fixed time. Start-up (the same run over finished work) is taken off.
 - `overhead`: CPU per clip outside media and models: reruns over finished work with two numbers of
@@ -32,6 +33,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -213,8 +215,29 @@ MODES = {
 }
 
 
+def machine_speedup(files: Sequence[Path]) -> float:
+    """How much faster two plain decoders are than one: more can't be had here. Two cores that share
+    their units, or a host that has other guests, are less than twice one."""
+
+    def decode(file: Path) -> None:
+        ffmpeg("-threads", "1", "-i", str(file), "-f", "null", "-")
+
+    def wall_s(at_once: int) -> float:
+        began_s = time.perf_counter()
+        with ThreadPoolExecutor(at_once) as threads:
+            list(threads.map(decode, files))
+        return time.perf_counter() - began_s
+
+    return wall_s(1) / wall_s(2)
+
+
 def bench_workers(folder: Path, rounds: int) -> None:
     inputs = real_videos(folder / "in", 480, 4, WORKERS_S)
+    files = sorted(inputs.glob("*.mp4"))
+    floor = statistics.median(machine_speedup(files) for _ in range(3))
+    print(
+        f"plain decoders: two at once {floor:.2f} times as fast as one after the other", flush=True
+    )
     with slow_teacher() as url:
         teacher = (
             *("teacher.kind=openai", f"teacher.url={url}", "teacher.model=slow"),
