@@ -25,7 +25,7 @@ class Costs:
     ingest_video_s_per_core_s: float = 1070.0  # bench/curate.py speed
     analysis_video_s_per_core_s: float = 30.0  # bench/curate.py speed
     cut_video_s_per_core_s: float = 6.6  # bench/curate.py speed
-    overhead_core_s_per_clip: float = 0.010  # bench/scale.py overhead
+    overhead_core_s_per_clip: float = 0.006  # bench/scale.py overhead, many clips a video
     verify_core_s_per_video_s: float = 0.063  # bench/curate.py speed: whole command - media legs
 
     block_clips: float = 20_000.0  # BLOCK_CLIPS of transforms/features/duplicates.py
