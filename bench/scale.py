@@ -6,9 +6,9 @@ of all its child processes; on a shared machine they are the steadier figures, a
 give their ratios in them.
 
 - `workers`: one worker against two, in threads and in processes, in turns, beside what two plain
-  decoders gain over one: with decoding (clips
-  copied, not encoded), with decoding and encoding, with CLIP, and with a teacher behind a server
-  that takes a fixed time. Start-up (the same run over finished work) is taken off.
+  decoders gain over one: with decoding (clips copied, not encoded), with decoding and encoding,
+  with CLIP, and with a teacher behind a server that takes a fixed time. Start-up (the same run over
+  finished work) is taken off.
 - `overhead`: CPU per clip outside media and models: reruns over finished work with two numbers of
   clips. All media and all replies are looked up, so what grows from the one to the other is our
   own Python, Beam's, and the store's; start-up is the same in both. Once with some fifteen clips a
