@@ -70,6 +70,8 @@ def _worth_saying(record: logging.LogRecord) -> bool:
         *("apitools not found", "No pretrained weights", "Resource module is not available"),
         # Said of an engine that is gone, with a traceback; that is told in our own words.
         *("Failed to read inputs in the data plane", "Channel closed prematurely"),
+        # A worker that is shut down gives up what it works on, and then can't find it to end it.
+        "self.bundle_processor_cache.release(instruction_id)",
     )
     return not any(words in message for words in quiet)
 
