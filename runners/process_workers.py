@@ -7,7 +7,9 @@ waiting for its answer.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -16,6 +18,7 @@ from apache_beam.portability import python_urns
 from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
+WORKER = "runners.local_worker"
 BY_SIGNAL = 128
 """A shell adds this to the signal that its command died of."""
 
@@ -33,7 +36,7 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
         options.update({"default_sdk_harness_log_level": "WARNING"})
         self.worker = local_job_service.SubprocessSdkWorker(
             # Ctrl-C is for the run, which ends its workers.
-            b"trap '' INT; " + self._worker_command_line,
+            f"trap '' INT; {shlex.quote(sys.executable)} -m {WORKER}".encode(),
             self.control_address,
             self.provision_info,
             self.worker_id,

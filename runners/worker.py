@@ -24,6 +24,7 @@ from apache_beam.portability.api import (
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
+import transforms.inference  # noqa: F401 - before a step is unpacked that needs it
 from transforms.shared_model import become_worker
 
 PROVISION_TIMEOUT_S = 60.0

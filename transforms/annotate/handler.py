@@ -15,7 +15,6 @@ from operator import attrgetter
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from schemas.base import content_hash
 from schemas.rejection import Stage
@@ -23,6 +22,7 @@ from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import REPLY_STEP, ask_stored
+from transforms.inference import ModelHandler, RunInference
 from transforms.leg_metrics import busy, note_reuse
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.lookups import watching

@@ -12,7 +12,9 @@ import apache_beam as beam
 
 from schemas.rejection import Reason, Rejected, Stage
 from transforms.features.embed import FeatureSettings
+from transforms.features.handler import PictureEmbedder
 from transforms.features.pictures import VECTORS_FILE, Embedded, Wanted, store_vectors
+from transforms.inference import RunInference
 from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome, Subject, is_fatal
@@ -62,11 +64,6 @@ class EmbedPictures(beam.PTransform):
         self._care = care
 
     def expand(self, wanted: beam.PCollection) -> dict[str, beam.PCollection]:
-        # These import torch, which takes seconds: only a run with features pays for it.
-        from apache_beam.ml.inference.base import RunInference
-
-        from transforms.features.handler import PictureEmbedder
-
         embedder = PictureEmbedder(
             self._stage,
             self._subjects,

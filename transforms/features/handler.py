@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from apache_beam.ml.inference.base import ModelHandler
-
 from schemas.rejection import Stage
 from transforms.at_work import NOT_NOTED, AtWork
 from transforms.features.embed import Embedder, FeatureSettings, load_model
 from transforms.features.pictures import Embedded, Wanted, embed_wanted
+from transforms.inference import ModelHandler
 from transforms.leg_metrics import busy
 from transforms.memo import MemoStore
 from transforms.naming import named
