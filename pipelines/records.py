@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.base import Record, canonical_json
+from transforms.bundle_sums import one_count
 from transforms.draft import filling
 from transforms.outcome import is_fatal
 from transforms.publish.files import write_text
@@ -49,11 +50,10 @@ class KeepRecords(beam.PTransform):
         self._file_records = file_records
 
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
-        count = elements | "Count" >> beam.combiners.Count.Globally()
+        count = elements | "Count" >> one_count()
         return (
             elements
-            | "Name"
-            >> beam.FlatMap(_rows, self._named, beam.pvalue.AsSingleton(count), self._file_records)
+            | "Name" >> beam.FlatMap(_rows, self._named, count, self._file_records)
             | "ByDigits" >> beam.GroupByKey()
             | "Write" >> beam.Map(_write, self._folder, self._kind)
         )

@@ -32,6 +32,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow import dataflow_runner
 
 from runners.errors import BadOptionsError
+from runners.options import Options
 
 NAMES = frozenset({"dataflow", "dataflowrunner"})
 
@@ -147,7 +148,7 @@ def prepare(arguments: Sequence[str]) -> tuple[DataflowRunner, PipelineOptions]:
     """Runner and options. Raises BadOptionsError with all that is missing in one line."""
     if not is_installed():
         raise BadOptionsError("--runner dataflow needs the extra gcp: pip install 'proofreel[gcp]'")
-    options = PipelineOptions(list(arguments))
+    options = Options(list(arguments))
     cloud, workers = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     missing = [
         words

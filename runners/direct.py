@@ -12,6 +12,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
 from runners import process_workers
+from runners.options import Options
 from runners.quiet import print_no_tracebacks
 from transforms.leash import hold_children
 
@@ -36,7 +37,7 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     and torch release the interpreter's lock, and one copy of a model serves all. Beam's own
     `DirectRunner` first tries a Go binary, Prism, that has to be fetched; this one needs nothing.
     """
-    options = PipelineOptions(list(arguments))
+    options = Options(list(arguments))
     given = {argument.split("=")[0] for argument in arguments}
     direct = options.view_as(DirectOptions)
     if "--direct_num_workers" not in given:

@@ -27,6 +27,7 @@ from runners import workers
 from runners.engines import jars_folder
 from runners.job_server import JarsJobServer
 from runners.loopback import LoopbackWorkers
+from runners.options import Options
 
 NAMES = frozenset({"flink", "flinkrunner"})
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
@@ -125,7 +126,7 @@ def _ask(url: str, method: str = "GET") -> Any:
 
 def prepare(arguments: Sequence[str]) -> tuple[FlinkRunner, PipelineOptions]:
     """Runner and options; how workers are started follows from where Flink is."""
-    options = PipelineOptions(list(arguments))
+    options = Options(list(arguments))
     master = options.view_as(FlinkRunnerOptions).flink_master
     workers.choose(options, local=master in flink_runner.MAGIC_HOST_NAMES)
     return FlinkRunner(), options

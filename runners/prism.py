@@ -21,6 +21,7 @@ from apache_beam.runners.portability import job_server, prism_runner
 from runners import workers
 from runners.engines import prism_binary
 from runners.loopback import LoopbackWorkers
+from runners.options import Options
 from transforms.leash import hold_children
 
 NAMES = frozenset({"prism", "prismrunner"})
@@ -61,7 +62,7 @@ class PrismServer(prism_runner.PrismJobServer):
 
 def prepare(arguments: Sequence[str]) -> tuple[PrismRunner, PipelineOptions]:
     """Runner and options. Without a Prism on this machine Beam fetches its own."""
-    options = PipelineOptions(list(arguments))
+    options = Options(list(arguments))
     prism = options.view_as(PrismRunnerOptions)
     if prism.prism_location is None and (found := prism_binary()) is not None:
         prism.prism_location = str(found)

@@ -23,6 +23,7 @@ from runners import workers
 from runners.engines import jars_folder
 from runners.job_server import JarsJobServer
 from runners.loopback import LoopbackWorkers
+from runners.options import Options
 
 NAMES = frozenset({"spark", "sparkrunner"})
 MAIN = "org.apache.beam.runners.spark.SparkJobServerDriver"
@@ -58,6 +59,6 @@ def is_local(master: str) -> bool:
 
 def prepare(arguments: Sequence[str]) -> tuple[SparkRunner, PipelineOptions]:
     """Runner and options; how workers are started follows from where Spark is."""
-    options = PipelineOptions(list(arguments))
+    options = Options(list(arguments))
     workers.choose(options, local=is_local(options.view_as(SparkRunnerOptions).spark_master_url))
     return SparkRunner(), options

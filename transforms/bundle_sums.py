@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.combiners import CountCombineFn
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -45,6 +46,15 @@ class CountInBundle(beam.DoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._count:
             yield of_bundle((self._key, self._count))
+
+
+def one_count() -> beam.PTransform:
+    """Elements -> their number, for a step beside: AsSingleton, 0 of none.
+
+    A combination that puts out a collection also puts out one of nothing, for which Beam adds three
+    steps and two stages.
+    """
+    return beam.CombineGlobally(CountCombineFn()).as_singleton_view()
 
 
 def of_bundle(value: Any) -> WindowedValue:

@@ -15,6 +15,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.bundle_sums import one_count
 from transforms.features.duplicates import (
     ALIKE,
     BLOCK_CLIPS,
@@ -79,10 +80,10 @@ class FindDuplicates(beam.PTransform):
 
     def expand(self, candidates: beam.PCollection) -> beam.PCollection:
         store, retry = self._store, self._retry
-        count = candidates | "Count" >> beam.combiners.Count.Globally()
+        count = candidates | "Count" >> one_count()
         packed = (
             candidates
-            | "ToBlock" >> beam.Map(_to_block, beam.pvalue.AsSingleton(count), self._block_clips)
+            | "ToBlock" >> beam.Map(_to_block, count, self._block_clips)
             | "OfBlock" >> beam.GroupByKey()
             | "Pack" >> beam.FlatMap(_packed, store, retry).with_outputs(UNREAD_CLIPS, main=BLOCKS)
         )

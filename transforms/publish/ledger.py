@@ -14,10 +14,11 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, AsSingleton
+from apache_beam.pvalue import AsDict
 
 from schemas.base import ID_HEX_CHARS, hash_place, unit_interval
 from schemas.rejection import Rejection, Stage
+from transforms.bundle_sums import one_count
 from transforms.draft import filling
 from transforms.pieces import Piece, merged, write_piece
 from transforms.publish.card_counts import CardEntry, Counts, SourceKey, Sources, source_key
@@ -47,19 +48,19 @@ class CountSamples(beam.PTransform):
             entries
             | "Source" >> beam.Map(lambda entry: (source_key(entry), 1))
             | "OfSource" >> beam.CombinePerKey(sum)
-            | "AllSources" >> beam.CombineGlobally(_CountSources())
+            | "AllSources" >> beam.CombineGlobally(_CountSources()).as_singleton_view()
         )
         prompts = (
             entries
             | "Prompt" >> beam.Map(lambda entry: entry.prompt_sha256)
             | "Given" >> beam.Filter(bool)
             | "Different" >> beam.Distinct()
-            | "Prompts" >> beam.combiners.Count.Globally()
+            | "Prompts" >> one_count()
         )
         return (
             entries
             | "Count" >> beam.CombineGlobally(_CountEntries())
-            | "Whole" >> beam.Map(_whole, AsSingleton(sources), AsSingleton(prompts))
+            | "Whole" >> beam.Map(_whole, sources, prompts)
         )
 
 

@@ -155,7 +155,9 @@ class WriteShards(beam.PTransform):
             | "OfBucket" >> beam.GroupByKey()
             | "Plan" >> beam.Map(_plan, outlines, self._shard_bytes)
         )
-        table = plans | "Plans" >> beam.combiners.ToList() | "Number" >> beam.Map(shard_table)
+        # Without samples there is no table, and nobody who asks for it.
+        together = beam.combiners.ToList().without_defaults()
+        table = plans | "Plans" >> together | "Number" >> beam.Map(shard_table)
         return (
             routed
             | "ToShard" >> beam.Map(_to_shard, beam.pvalue.AsSingleton(table))
