@@ -56,9 +56,10 @@ class Curate(Way):
 
     def _ingest(self, root: Any) -> Any:
         store = self._plan.store
-        refused = root | "Refused" >> ReadPieces(self._refused, Rejection, store)
-        self._rejections.append(refused)
-        self._tallies.append(refused | "RefusedTally" >> beam.Map(one_of, str(Stage.INGEST)))
+        if self._refused.records:
+            refused = root | "Refused" >> ReadPieces(self._refused, Rejection, store)
+            self._rejections.append(refused)
+            self._tallies.append(refused | "RefusedTally" >> beam.Map(one_of, str(Stage.INGEST)))
         listed = root | "Sources" >> ReadPieces(self._sources, Source, store)
         sources = listed | "Spread0" >> beam.Reshuffle()
         found = self._leg(sources, Stage.INGEST, Ingester(store), _source_subject)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePath
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.table import Table
 from pipelines.hub import Upload, upload
 from proofreel import __version__
 from transforms.publish.card_counts import NOT_STATED
-from transforms.publish.check import check_dataset
+from transforms.publish.check import dataset_faults
 from transforms.publish.counts import counted
 from transforms.publish.exports.entries import read_entries, read_manifest
 from transforms.publish.files import sha256_file
@@ -96,12 +97,14 @@ def _message(manifest: Manifest) -> str:
 
 def refuse_faulty(dataset: Path) -> None:
     """Raises RefusedError naming the first faults of a dataset that `proofreel check` finds."""
-    faults = check_dataset(dataset)
-    if faults:
-        shown = "".join(f"\n  {fault}" for fault in faults[:MAX_NAMED])
+    faults = dataset_faults(dataset)
+    named = list(islice(faults, MAX_NAMED))
+    if named:
+        number = len(named) + sum(1 for _ in faults)
+        shown = "".join(f"\n  {fault}" for fault in named)
         raise RefusedError(
-            f"{dataset} has {counted(len(faults), 'fault')} and stays here; proofreel check lists "
-            f"them all:{shown}"
+            f"{dataset} has {counted(number, 'fault')} and stays here; proofreel check lists them "
+            f"all:{shown}"
         )
 
 

@@ -150,8 +150,9 @@ class Way(beam.PTransform):
         config = plan.config
         cases | "KeepCases" >> KeepRecords(plan.draft.records, "case", _case_record)
         # That there is one of each, even if no leg reports any.
-        self._usage.append(root | "NoUsage" >> beam.Create([], reshuffle=False))
-        self._faults.append(root | "NoFaults" >> beam.Create([], reshuffle=False))
+        for label, reported in (("NoUsage", self._usage), ("NoFaults", self._faults)):
+            if not reported:
+                reported.append(root | label >> beam.Create([], reshuffle=False))
         router = Router(config.verify, config.publish, config.seed, plan.facts.proofreel_version)
         tasks = self._leg(cases, Stage.ROUTE, router, case_subject)
         self._count_out(Stage.ROUTE, tasks)

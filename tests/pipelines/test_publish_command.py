@@ -17,6 +17,8 @@ from pipeline_helpers import samples, sha256_of_files, start
 
 from pipelines.cli import main
 from pipelines.hub import _in_words
+from pipelines.publish import MAX_NAMED
+from transforms.publish.check import dataset_faults
 
 Capture = pytest.CaptureFixture[str]
 REPO = f"{USER}/moving-squares"
@@ -193,6 +195,22 @@ def test_a_faulty_dataset_stays(hub: Hub, out: Path, capsys: Capture) -> None:
     said = capsys.readouterr().err
     assert "faults and stays here" in said
     assert "rewards.py: has sha256" in said
+    assert hub.requests == []
+
+
+def test_of_many_faults_the_first_are_named_and_all_are_counted(
+    hub: Hub, out: Path, capsys: Capture
+) -> None:
+    for shard in sorted((out / "dataset").rglob("*.tar")):
+        content = bytearray(shard.read_bytes())
+        content[600:-1024] = bytes(len(content) - 1624)
+        shard.write_bytes(content)
+    faults = list(dataset_faults(out / "dataset"))
+    assert len(faults) > MAX_NAMED
+    assert publish(out, REPO) == 1
+    said = capsys.readouterr().err
+    assert f"{len(faults)} faults and stays here" in said
+    assert said.count("\n  ") == MAX_NAMED
     assert hub.requests == []
 
 
