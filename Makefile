@@ -9,7 +9,7 @@ EXPORTS := build/trainers
 
 .PHONY: help setup setup-vllm setup-trainers demo demo-vllm test lint unit test-vllm test-trainers \
 	exports $(TRAINERS:%=test-%) test-prism test-flink test-spark setup-gcp test-dataflow test-kill docs \
-	bench bench-vllm clean
+	bench bench-scale bench-vllm clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -110,6 +110,15 @@ bench: setup  ## proofreel against plain ffmpeg, copies and webdataset, the veri
 	$(BIN)/python bench/shots.py
 	$(BIN)/python bench/verifier.py
 	$(BIN)/python bench/publish.py
+
+bench-scale: setup  ## workers, overhead, growth, reruns, shuffles, the last step: some two hours
+	$(BIN)/python bench/scale.py workers
+	$(BIN)/python bench/scale.py overhead
+	$(BIN)/python bench/scale.py rerun
+	$(BIN)/python bench/scale.py growth
+	$(BIN)/python bench/shuffles.py
+	$(BIN)/python bench/finish.py
+	$(BIN)/python bench/near_duplicates.py
 
 clean:
 	rm -rf $(VENV) .venv-* build/trainers demo-out demo-vllm-out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

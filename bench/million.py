@@ -41,12 +41,11 @@ class Costs:
 
     tasks_per_clip: float = 4.0  # tasks.per_clip
     samples_per_clip: float = 8.0  # assumed: each task once for SFT and once for RL
-    scene_bytes: float = 1100.0  # counted, packed; so are the next two
-    case_bytes: float = 2000.0
-    sample_bytes: float = 1600.0
-    scene_shuffles: float = 5.0  # near-duplicates, by video, by bytes, descriptions (twice)
-    case_shuffles: float = 2.0  # to the answers, to the records
-    sample_shuffles: float = 1.0  # to the shards
+    rejections_per_clip: float = 4.5  # counted, with the measure teacher
+    shuffled_bytes_per_clip: float = 11_400.0  # bench/shuffles.py; so are the next three
+    shuffled_bytes_per_task: float = 5_200.0
+    shuffled_bytes_per_sample: float = 4_500.0
+    shuffled_bytes_per_rejection: float = 260.0
     entries_per_video: float = 2.0  # counted: probe, decode
     files_per_video: float = 4.0  # counted
     entries_per_clip: float = 3.0  # counted: cut, features, remeasure; replies come on top
@@ -110,9 +109,10 @@ def needs(hours: float, costs: Costs = Costs(), *, video_h: float = 0.1) -> Need
         + costs.completion_tokens / costs.completion_tokens_per_gpu_s
     )
     shuffled = (
-        costs.scene_shuffles * costs.scene_bytes
-        + costs.tasks_per_clip * costs.case_shuffles * costs.case_bytes
-        + costs.samples_per_clip * costs.sample_shuffles * costs.sample_bytes
+        costs.shuffled_bytes_per_clip
+        + costs.tasks_per_clip * costs.shuffled_bytes_per_task
+        + costs.samples_per_clip * costs.shuffled_bytes_per_sample
+        + costs.rejections_per_clip * costs.shuffled_bytes_per_rejection
     )
     entries = files * costs.entries_per_video + clips * costs.entries_per_clip + requests
     media_gb = hours * costs.kept_share * costs.clip_gb_per_h
