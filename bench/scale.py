@@ -18,6 +18,7 @@ give their ratios in them.
 - `million`: the table of docs/scale.md, from the constants in `million.py`; runs nothing.
 
 Usage: python bench/scale.py [workers|overhead|growth|rerun|million] [--rounds N] [--most N]
+           [--only decoding encoding clip teacher]
 """
 
 from __future__ import annotations
@@ -237,7 +238,10 @@ def machine_speedup(files: Sequence[Path]) -> float:
     return wall_s(1) / wall_s(2)
 
 
-def bench_workers(folder: Path, rounds: int) -> None:
+WORK = ("decoding", "encoding", "clip", "teacher")
+
+
+def bench_workers(folder: Path, rounds: int, only: Sequence[str] = WORK) -> None:
     inputs = real_videos(folder / "in", 480, 4, WORKERS_S)
     files = sorted(inputs.glob("*.mp4"))
     floor = statistics.median(machine_speedup(files) for _ in range(3))
@@ -250,15 +254,17 @@ def bench_workers(folder: Path, rounds: int) -> None:
             *("describe.levels=none", "run.max_failed_share=1", *PLAIN),
         )
         # What is made before is in the store that each round begins with.
-        for name, before, settings in (
-            ("decoding", (), ("cut.mode=copy", *PLAIN)),
-            ("decoding and encoding", (), PLAIN),
-            ("CLIP", PLAIN, CLIP),
-            (f"teacher of {DELAY_S} s", PLAIN, teacher),
+        base = folder / "base"
+        if {"clip", "teacher"} & set(only):
+            run(inputs, base, PLAIN)
+        for kind, name, before, settings in (
+            ("decoding", "decoding", (), ("cut.mode=copy", *PLAIN)),
+            ("encoding", "decoding and encoding", (), PLAIN),
+            ("clip", "CLIP", PLAIN, CLIP),
+            ("teacher", f"teacher of {DELAY_S} s", PLAIN, teacher),
         ):
-            base = folder / f"{name}-base"
-            if before:
-                run(inputs, base, before)
+            if kind not in only:
+                continue
             found: dict[str, list[float]] = {mode: [] for mode in MODES}
             for number in range(rounds):
                 for mode, options in MODES.items():
@@ -389,13 +395,14 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="overhead", choices=kinds)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most", type=int, default=10_000, help="videos of growth's last run")
+    parser.add_argument("--only", nargs="+", choices=WORK, default=WORK, help="of workers")
     options = parser.parse_args()
     if options.what == "million":
         print(million.table())
         return
     with tempfile.TemporaryDirectory(prefix="proofreel-bench-") as name:
         if options.what == "workers":
-            bench_workers(Path(name), options.rounds)
+            bench_workers(Path(name), options.rounds, options.only)
         elif options.what == "overhead":
             bench_overhead(Path(name), options.rounds)
         elif options.what == "growth":
