@@ -82,17 +82,19 @@ def run(
     machine: JsonLines | None = None,
     quiet: bool = False,
     far: RemoteOutput | None = None,
+    finish: Callable[[], object] = lambda: None,
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
     Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
     of progress beside the console, which gets only notes if `quiet`. `store`: the memo store, if it
     is not the one that `out` has. `far`: where workers of other machines build the dataset and it
-    stays; of `out` only the lock is used then.
+    stays; of `out` only the lock is used then. `finish`: called when the dataset is in its place,
+    before another run may have the output folder.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
-    StopRunError where a folder can't be written.
+    StopRunError where a folder can't be written; and what `finish` raises.
     """
     runner, options = prepare(beam_arguments)
     heeded = hints(runner, options)
@@ -104,7 +106,8 @@ def run(
         far.check()
     views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
     with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
-        return _run(found, out, config, memo, (runner, options, heeded), console, views, far)
+        engine = (runner, options, heeded)
+        return _run(found, out, config, memo, engine, console, views, far, finish)
 
 
 def _run(
@@ -116,6 +119,7 @@ def _run(
     console: Console,
     views: Sequence[View],
     far: RemoteOutput | None,
+    finish: Callable[[], object],
 ) -> tuple[Manifest, Told]:
     runner, options, heeded = engine
     sent = not only_built(options)
@@ -175,6 +179,7 @@ def _run(
         # What was found out on the way; the others were told before.
         for note in manifest.notes[len(plan.facts.notes) :]:
             console.print(f"note: {note}", highlight=False, markup=False)
+        finish()
         return manifest, told_of
 
 
