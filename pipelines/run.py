@@ -29,7 +29,7 @@ from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_if_any
 from pipelines.way import Plan, at_work_of
 from proofreel import __version__
-from runners.interrupt import cancel
+from runners.interrupt import NotCancelledError, cancel
 from runners.launch import check_places, hints, only_built, works_here, works_on_this_machine
 from schemas.base import content_hash
 from schemas.rejection import Stage
@@ -327,13 +327,18 @@ def _run_pipeline(
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = pipeline | "Curate" >> Curate(plan, sources, refused)
     with ProgressDisplay(plan.progress, counts, *views) as display:
-        result = pipeline.run()
-        display.follow(result)
+        result = None
         try:
+            result = pipeline.run()
+            display.follow(result)
             state = result.wait_until_finish()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             # An engine would go on without us.
-            cancel(result)
+            if result is not None:
+                cancel(result)
+            elif not works_on_this_machine(runner, options):
+                # It may have been handed the job already, and nobody knows its name.
+                raise NotCancelledError from error
             raise
         told = told_if_any(result)
         if state == PipelineState.DONE:
