@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runners import dataflow
-from runners.engines import jars_folder, java, prism_binary
+from runners.engines import (
+    JAVA,
+    jars_folder,
+    java,
+    java_version,
+    prism_binary,
+    prism_version,
+)
 
 GIB = 1 << 30
 HUB_HOST = "huggingface.co"
@@ -114,21 +121,32 @@ _MASTERS = (("flink", "--flink_master"), ("spark", "--spark_master_url"))
 
 
 def _prism() -> Finding:
-    found = prism_binary()
-    meaning = "" if found else "--runner prism lets Beam fetch it, or: scripts/engines.sh prism"
-    return Finding("Prism", found is not None, str(found or "not on this machine"), meaning)
+    beam = importlib.metadata.version("apache-beam")
+    if (binary := prism_binary()) is None:
+        meaning = "--runner prism lets Beam fetch it, or: scripts/engines.sh prism"
+        return Finding("Prism", False, "not on this machine", meaning)
+    version = prism_version(binary)
+    if version not in (None, beam):
+        meaning = f"Beam is {beam} here: remove that one, then scripts/engines.sh prism"
+        return Finding("Prism", False, f"{version}, {binary}", meaning)
+    return Finding("Prism", True, f"{version or 'of a version that it does not tell'}, {binary}")
 
 
 def _jars(engine: str, option: str) -> Finding:
     name = engine.capitalize()
-    if java() is None:
-        meaning = f"--runner {engine} needs Java 17, whether here or with a cluster of its own"
+    install = f"install Java {JAVA} (Debian: openjdk-{JAVA}-jre-headless), or set JAVA_HOME"
+    if (found := java()) is None:
+        meaning = f"--runner {engine} needs it, here or with a cluster of its own: {install}"
         return Finding(name, False, "no Java", meaning)
+    if (version := java_version(found)) != JAVA:
+        is_version = "does not tell its version" if version is None else f"is Java {version}"
+        meaning = f"--runner {engine} is made for Java {JAVA}: {install}"
+        return Finding(name, False, f"{found} {is_version}", meaning)
     if (folder := jars_folder(engine)) is None:
         meaning = (
             f"--runner {engine} lets Beam fetch its job server, or: scripts/engines.sh {engine}"
         )
-        return Finding(name, False, "Java, but no jars", meaning)
+        return Finding(name, False, f"Java {JAVA}, but no jars", meaning)
     return Finding(name, True, f"{folder}; on this machine, or a cluster by {option}")
 
 

@@ -29,7 +29,7 @@ from pipelines.store import remember_store, store_of
 from pipelines.told import Told, told_if_any
 from pipelines.way import Plan, at_work_of
 from proofreel import __version__
-from runners.interrupt import cancel
+from runners.interrupt import NotCancelledError, cancel
 from runners.launch import check_places, hints, only_built, works_here, works_on_this_machine
 from schemas.base import content_hash
 from schemas.rejection import Stage
@@ -82,17 +82,19 @@ def run(
     machine: JsonLines | None = None,
     quiet: bool = False,
     far: RemoteOutput | None = None,
+    finish: Callable[[], object] = lambda: None,
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
     Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
     of progress beside the console, which gets only notes if `quiet`. `store`: the memo store, if it
     is not the one that `out` has. `far`: where workers of other machines build the dataset and it
-    stays; of `out` only the lock is used then.
+    stays; of `out` only the lock is used then. `finish`: called when the dataset is in its place,
+    before another run may have the output folder.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
-    StopRunError where a folder can't be written.
+    StopRunError where a folder can't be written; and what `finish` raises.
     """
     runner, options = prepare(beam_arguments)
     heeded = hints(runner, options)
@@ -104,7 +106,8 @@ def run(
         far.check()
     views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
     with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
-        return _run(found, out, config, memo, (runner, options, heeded), console, views, far)
+        engine = (runner, options, heeded)
+        return _run(found, out, config, memo, engine, console, views, far, finish)
 
 
 def _run(
@@ -116,6 +119,7 @@ def _run(
     console: Console,
     views: Sequence[View],
     far: RemoteOutput | None,
+    finish: Callable[[], object],
 ) -> tuple[Manifest, Told]:
     runner, options, heeded = engine
     sent = not only_built(options)
@@ -175,6 +179,7 @@ def _run(
         # What was found out on the way; the others were told before.
         for note in manifest.notes[len(plan.facts.notes) :]:
             console.print(f"note: {note}", highlight=False, markup=False)
+        finish()
         return manifest, told_of
 
 
@@ -322,13 +327,18 @@ def _run_pipeline(
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = pipeline | "Curate" >> Curate(plan, sources, refused)
     with ProgressDisplay(plan.progress, counts, *views) as display:
-        result = pipeline.run()
-        display.follow(result)
+        result = None
         try:
+            result = pipeline.run()
+            display.follow(result)
             state = result.wait_until_finish()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             # An engine would go on without us.
-            cancel(result)
+            if result is not None:
+                cancel(result)
+            elif not works_on_this_machine(runner, options):
+                # It may have been handed the job already, and nobody knows its name.
+                raise NotCancelledError from error
             raise
         told = told_if_any(result)
         if state == PipelineState.DONE:

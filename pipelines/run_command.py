@@ -79,6 +79,12 @@ def _run(
             remote.check()
         else:
             far = remote
+
+    def finish() -> None:
+        if remote and not far:
+            number = remote.publish()
+            print(f"put to {remote.dataset}: {number} files, the others were there", flush=True)
+
     manifest, told = run(
         options.inputs,
         out,
@@ -91,14 +97,12 @@ def _run(
         machine=machine,
         quiet=options.quiet,
         far=far,
+        finish=finish,
     )
     if far:
         _say_what_came(far.rejected(manifest).parent, ProgressLog(), manifest, told, far.dataset)
     else:
         _say_what_came(out / "dataset", progress_of(out), manifest, told)
-    if remote and not far:
-        number = remote.publish()
-        print(f"put to {remote.dataset}: {number} files, the others were there", flush=True)
     if machine:
         samples = sum(shard.samples for shard in manifest.shards)
         machine.say("done", samples=samples, legs=times_as_json(told.times))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
 )
 from apache_beam.runners.portability import flink_runner, job_server, portable_runner
-from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from runners import workers
 from runners.engines import jars_folder
@@ -32,7 +32,8 @@ from runners.options import Options
 NAMES = frozenset({"flink", "flinkrunner"})
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
 CANCEL_WITHIN_S = 8.0
-SHOWS_UP_WITHIN_S = 2.0
+SHOWS_UP_WITHIN_S = 4.0
+"""From the last word of a job server until Flink lists the job that it was handed."""
 MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
 
@@ -52,6 +53,8 @@ class FlinkJobOptions(PipelineOptions):
 class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
     """Beam's, with the job server from the jars of this machine where there are any."""
 
+    _server: job_server.JobServer | None = None
+
     def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> PipelineResult:
         """As Beam does; who cancels the result cancels the job on the cluster, too."""
         master = options.view_as(FlinkRunnerOptions).flink_master
@@ -61,9 +64,14 @@ class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
         # Others may have the same name, which is the user's to choose.
         others = job_ids(address)
         result = super().run_portable_pipeline(pipeline, options)
-        return ClusterResult(result, address, others)
+        return ClusterResult(result, address, others, self._server)
 
     def default_job_server(self, options: PipelineOptions) -> job_server.JobServer:
+        """Not asked for where the user named one, which stays when the run has ended."""
+        self._server = self._own_job_server(options)
+        return self._server
+
+    def _own_job_server(self, options: PipelineOptions) -> job_server.JobServer:
         flink = options.view_as(FlinkRunnerOptions)
         jars = jars_folder("flink")
         if flink.flink_job_server_jar or flink.flink_submit_uber_jar or jars is None:
@@ -79,16 +87,33 @@ class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
 class ClusterResult(portable_runner.PipelineResult):
     """Beam's, whose job is cancelled on the cluster, too."""
 
-    def __init__(self, result: PipelineResult, address: str, others: frozenset[str]) -> None:
+    def __init__(
+        self,
+        result: PipelineResult,
+        address: str,
+        others: frozenset[str],
+        server: job_server.JobServer | None,
+    ) -> None:
+        """`server`: the job server, if it is this run's own."""
         self.__dict__.update(result.__dict__)
         self._address = address
         self._others = others
+        self._server = server
+        self._cancelled = False
+
+    @property
+    def state(self) -> str:
+        """As the job server says, which may be gone when the job is cancelled."""
+        return PipelineState.CANCELLED if self._cancelled else super().state
 
     def cancel(self) -> None:
         """Raises httpx.HTTPError and TimeoutError as `cancel_on_cluster`."""
         super().cancel()
         # Beam's job server gives its jobs a number behind the name that Flink knows.
-        cancel_on_cluster(self._address, self._job_id.rpartition("_")[0], self._others)
+        name = self._job_id.rpartition("_")[0]
+        end_sender = self._server.stop if self._server is not None else None
+        cancel_on_cluster(self._address, name, self._others, end_sender)
+        self._cancelled = True
 
 
 def job_ids(address: str) -> frozenset[str]:
@@ -98,26 +123,36 @@ def job_ids(address: str) -> frozenset[str]:
     return frozenset()
 
 
-def cancel_on_cluster(address: str, name: str, others: frozenset[str]) -> None:
+def cancel_on_cluster(
+    address: str, name: str, others: frozenset[str], end_sender: Callable[[], object] | None
+) -> None:
     """Cancel the job of this name that is not one of the others, and wait until it is no more.
 
     Beam's job server, asked to cancel, only stops waiting for its job. `address`: of Flink's REST
-    interface. Raises httpx.HTTPError if it can't be reached, TimeoutError if the job goes on.
+    interface. `end_sender`: ends the job server if that may be; called where Flink does not list
+    the job, which may be on its way for as long as its upload takes. Raises httpx.HTTPError if
+    Flink can't be reached, TimeoutError if the job goes on, or may still be on its way.
     """
-    began_s = time.monotonic()
+    until_s = time.monotonic() + CANCEL_WITHIN_S
     asked: set[str] = set()
-    while (passed_s := time.monotonic() - began_s) < CANCEL_WITHIN_S:
+    sender_ended_s: float | None = None
+    while time.monotonic() < until_s:
         known = _ask(f"{address}/jobs/overview")["jobs"]
         jobs = [job for job in known if job["name"] == name and job["jid"] not in others]
         going = [job["jid"] for job in jobs if job["state"] not in ENDED]
         for job in set(going) - asked:
             _ask(f"{address}/jobs/{job}?mode=cancel", "PATCH")
             asked.add(job)
-        # One that is just being handed over shows up a moment later.
-        if not going and (jobs or passed_s > SHOWS_UP_WITHIN_S):
+        if jobs and not going:
             return
+        if not jobs and end_sender is not None:
+            if sender_ended_s is None:
+                end_sender()
+                sender_ended_s = time.monotonic()
+            elif time.monotonic() - sender_ended_s > SHOWS_UP_WITHIN_S:
+                return
         time.sleep(0.1)
-    raise TimeoutError(f"Flink goes on with the job {name}")
+    raise TimeoutError(f"Flink goes on with the job {name}, or has not got it yet")
 
 
 def _ask(url: str, method: str = "GET") -> Any:

@@ -25,6 +25,7 @@ from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
 import transforms.inference  # noqa: F401 - before a step is unpacked that needs it
+from transforms.leash import hold_children
 from transforms.shared_model import become_worker
 
 PROVISION_TIMEOUT_S = 60.0
@@ -33,6 +34,8 @@ PROVISION_TIMEOUT_S = 60.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ask the engine what to do, and do it until the engine says that it is over."""
     options = _parser().parse_args(arguments)
+    # An engine that kills its worker knows nothing of the worker's decoders.
+    hold_children()
     become_worker()
     os.environ.update(environment(options, provision(options.provision_endpoint, options.id)))
     # Whoever waits on the engine's services would otherwise outlive the signal.

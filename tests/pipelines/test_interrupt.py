@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineRunner
 from interrupts import interrupted
 from pipeline_helpers import (
     FAST,
@@ -15,7 +19,11 @@ from pipeline_helpers import (
     sha256_of_files,
     start,
 )
+from rich.console import Console
 
+from pipelines.config import load_config
+from pipelines.run import run
+from runners.interrupt import Interrupted, NotCancelledError
 from transforms.publish.check import check_dataset
 
 RUN = (*FAST, "--set", "shots.max_clip_s=6")
@@ -41,6 +49,29 @@ def test_it_ends_and_goes_on(videos: Path, tmp_path: Path) -> None:
     assert sha256_of_files(out / "dataset") == sha256_of_files(tmp_path / "whole" / "dataset")
     assert check_dataset(out / "dataset") == []
     assert left_half_built(out) == []
+
+
+class InMidSubmission(PipelineRunner):
+    """An engine that was about to hand back the job that it had begun."""
+
+    def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
+        raise Interrupted("SIGINT")
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"), [("DOCKER", NotCancelledError), ("LOOPBACK", Interrupted)]
+)
+def test_of_a_job_that_was_not_handed_back_yet_nobody_says_that_it_ended(
+    workers: str, expected: type[Interrupted], tmp_path: Path
+) -> None:
+    """Unless its workers are threads of this process, and end with it."""
+    (tmp_path / "text.mp4").write_text("no video")
+    config = load_config(None, FAST[1::2])
+    engine = InMidSubmission(), PipelineOptions([f"--environment_type={workers}"])
+    video = str(tmp_path / "text.mp4")
+    with pytest.raises(Interrupted) as caught:
+        run([video], tmp_path / "out", config, lambda _: engine, console=Console(quiet=True))
+    assert type(caught.value) is expected
 
 
 @pytest.mark.slow

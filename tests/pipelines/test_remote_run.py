@@ -10,6 +10,9 @@ import pytest
 from object_store import ObjectStore, objects
 from pipeline_helpers import FAST, bikes, piece_of_long_video, run_here, sha256_of_files
 
+from pipelines.remote_output import RemoteOutput
+from pipelines.run import BusyError, locked
+
 __all__ = ["objects"]
 
 
@@ -84,6 +87,28 @@ def test_an_output_on_s3_is_whole_or_not_there(
     assert not any(name.startswith("rewards.py") for _, name in changed)
     assert run_here(bikes(), "--out", local, *FAST, *other) == 0
     assert objects.files("out/dataset/").keys() == sha256_of_files(local / "dataset").keys()
+
+
+def test_no_other_run_gets_at_what_is_being_put(objects: ObjectStore, tmp_path: Path) -> None:
+    """It would build another dataset in the folder that is read from."""
+    folder = RemoteOutput(objects.url("out")).folder
+    free: list[str] = []
+    busy: list[str] = []
+
+    def begin_another(method: str, path: str) -> None:
+        if method in ("PUT", "POST", "DELETE") and path.startswith("/films/out/dataset/"):
+            try:
+                with locked(folder / "work" / "lock"):
+                    free.append(path)
+            except BusyError:
+                busy.append(path)
+
+    objects.before = begin_another
+    (tmp_path / "text.mp4").write_text("no video")
+    place = ("--out", objects.url("out"), objects.option)
+    assert run_here(tmp_path / "text.mp4", *place, *FAST) == 0
+    assert free == []
+    assert any(path.endswith("manifest.json") for path in busy)
 
 
 def test_what_can_not_be_reached_is_said_before_any_work(

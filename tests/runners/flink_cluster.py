@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import psutil
 from apache_beam.utils.subprocess_server import pick_port
+from worker_processes import workers_of
 
 from runners.engines import jars_folder
 from runners.job_server import java_command
@@ -105,9 +106,10 @@ class FlinkCluster:
                 process.wait(30)
 
     def add_task_manager(self) -> None:
-        name = f"task-manager-{len(self.task_managers)}"
+        number = len(self.task_managers)
         entry = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-        self.task_managers.append(self._java(name, entry))
+        named = f"-Dtaskmanager.resource-id={number}"
+        self.task_managers.append(self._java(f"task-manager-{number}", entry, named))
 
     def wait_for(self, task_managers: int) -> None:
         until = time.monotonic() + START_TIMEOUT_S
@@ -129,19 +131,41 @@ class FlinkCluster:
         """Of all jobs, by their ids."""
         return {job["jid"]: job["state"] for job in self.ask("jobs/overview")["jobs"]}
 
-    def workers(self, number: int) -> list[psutil.Process]:
-        """The SDK workers that a TaskManager has started."""
-        children = psutil.Process(self.task_managers[number].pid).children(recursive=True)
-        return [one for one in children if "proofreel-worker" in " ".join(one.cmdline())]
+    def workers(self) -> list[psutil.Process]:
+        """The SDK workers that its TaskManagers have started and that are still there."""
+        alive = [one for one in self.task_managers if one.poll() is None]
+        return [worker for one in alive for worker in workers_of(one.pid)]
+
+    def failures(self, job: str) -> int:
+        """How often something of a job failed, so that it was done again or the job ended."""
+        return len(self.ask(f"jobs/{job}/exceptions")["exceptionHistory"]["entries"])
+
+    def wait_for_failures(self, job: str, *, above: int) -> None:
+        until = time.monotonic() + START_TIMEOUT_S
+        while self.failures(job) <= above:
+            assert time.monotonic() < until, f"Flink has noticed nothing: {self.log_ends()}"
+            time.sleep(0.2)
+
+    def one_at_work(self, job: str) -> subprocess.Popen[bytes]:
+        """A TaskManager that is at a task of a job right now."""
+        until = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < until:
+            for vertex in self.ask(f"jobs/{job}")["vertices"]:
+                if vertex["status"] == "RUNNING":
+                    for task in self.ask(f"jobs/{job}/vertices/{vertex['id']}")["subtasks"]:
+                        if task["status"] == "RUNNING":
+                            return self.task_managers[int(task["taskmanager-id"])]
+            time.sleep(0.1)
+        raise TimeoutError(f"Flink is at no task of the job: {self.log_ends()}")
 
     def log_ends(self) -> str:
         logs = sorted(self._folder.glob("*.log"))
         return "\n".join(f"{log.name}: {log.read_text('utf-8')[-1500:]}" for log in logs)
 
-    def _java(self, name: str, entry: str) -> subprocess.Popen[bytes]:
+    def _java(self, name: str, entry: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [
             *java_command(self._jars, entry, *FLAGS, heap="400m"),
-            *("--configDir", str(self.conf_dir)),
+            *("--configDir", str(self.conf_dir), *arguments),
         ]
         with (self._folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(

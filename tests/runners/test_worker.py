@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from apache_beam.portability.api import (
     beam_provision_api_pb2,
@@ -16,8 +21,23 @@ from apache_beam.portability.api import (
     endpoints_pb2,
 )
 from google.protobuf import text_format
+from interrupts import is_alive
 
 from runners.worker import environment, main, provision
+
+WITH_A_DECODER_THAT_HANGS = """
+import subprocess, time
+from runners import worker
+from transforms import leash
+leash.GRACE_S = 0.1
+
+def work(_):
+    print(subprocess.Popen(["sleep", "300"]).pid, flush=True)
+    time.sleep(300)
+
+worker.sdk_worker_main.main = work
+worker.main()
+"""
 
 
 class Engine(beam_provision_api_pb2_grpc.ProvisionServiceServicer):
@@ -79,3 +99,23 @@ def test_a_worker_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         main([])
     assert "--id" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as the engines are")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_its_processes_end_with_it(number: signal.Signals, served: tuple[Engine, str]) -> None:
+    """The engine ends its worker and knows of no others."""
+    command = [sys.executable, "-c", WITH_A_DECODER_THAT_HANGS, "--id=7"]
+    command.append(f"--provision_endpoint={served[1]}")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        decoder = psutil.Process(int(worker.stdout.readline()))
+        worker.send_signal(number)
+        worker.wait(20)
+        until = time.monotonic() + 20
+        while is_alive(decoder) and time.monotonic() < until:
+            time.sleep(0.05)
+        left = is_alive(decoder)
+        if left:
+            decoder.kill()
+    assert not left
