@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.told import Told
 from schemas.rejection import Stage
@@ -74,8 +75,11 @@ def usage_of(replied: Replied) -> Usage:
 
 def replies_in(log: ProgressLog) -> Replied:
     """All replies that a progress log tells of, summed up."""
-    found = [one for one in log.read_from(0)[0] if isinstance(one, Replied)]
-    return Replied(*(sum(column) for column in zip(*found, strict=True))) if found else NO_REPLIES
+    sums: list[Any] = list(NO_REPLIES)
+    for one in log.read_all():
+        if isinstance(one, Replied):
+            sums = [had + more for had, more in zip(sums, one, strict=True)]
+    return Replied(*sums)
 
 
 @dataclass

@@ -52,7 +52,7 @@ class Curate(Way):
         described = self._describe(scenes)
         described | "KeepScenes" >> KeepRecords(self._plan.draft.records, "scene", _scene_record)
         cases = self._annotate(described, self._construct(scenes))
-        return self._publish(root, cases)
+        return self._publish(root, cases, self._limit)
 
     def _ingest(self, root: Any) -> Any:
         store = self._plan.store

@@ -82,7 +82,7 @@ def seconds(time_s: float) -> str:
 def slowest(log: ProgressLog) -> list[Slowest]:
     """By leg, the element that took longest, the longest first; only what took a while is there."""
     found: dict[str, Slowest] = {}
-    for line in log.read_from(0)[0]:
+    for line in log.read_all():
         if isinstance(line, Slowest):
             found[line.leg] = max(line, found.get(line.leg, line), key=lambda one: one.busy_s)
     return sorted(found.values(), key=lambda one: -one.busy_s)

@@ -30,6 +30,7 @@ from proofreel import __version__
 from schemas.case import Attempt, Case
 from schemas.rejection import Reason, Rejection, Stage
 from transforms.draft import new_draft, sweep_drafts
+from transforms.failure_limit import NO_LIMIT
 from transforms.progress import NOWHERE
 from transforms.publish.finish import RunFacts
 from transforms.publish.index import table_rows
@@ -193,7 +194,8 @@ class DecideAnew(Way):
         if examines:
             self._tallies.append(passed | "Examined" >> beam.Map(_one_examined))
             self._count_out(Stage.EXAMINE, cases | "Stood" >> beam.FlatMap(_accepted))
-        return self._publish(root, cases)
+        # Nothing is at work that could be mended; what was never examined may well be most.
+        return self._publish(root, cases, NO_LIMIT)
 
     def _take_over(self, root: Any) -> None:
         """What the run counted before there were verdicts, and what its teacher took."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from transforms.annotate.teacher import TeacherSettings
 from transforms.at_work import AtWork
 from transforms.bundle_sums import CountInBundle, SumInBundle
 from transforms.draft import Draft, filling
-from transforms.failure_limit import FailureLimit
+from transforms.failure_limit import FailureLimit, check_totals
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
 from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, NO_NEEDS, Hints, Needs
@@ -38,6 +39,7 @@ from transforms.publish.ledger import (
     KeepRejections,
     Kind,
     RejectedPiece,
+    first_rejected,
     index_tables,
     rejected_tables,
 )
@@ -145,7 +147,8 @@ class Way(beam.PTransform):
         label = f"Out{str(stage).capitalize()}{len(self._outs)}"
         self._outs.append(elements | label >> beam.ParDo(CountInBundle(str(stage))))
 
-    def _publish(self, root: Any, cases: Any) -> beam.PCollection:
+    def _publish(self, root: Any, cases: Any, limit: FailureLimit) -> beam.PCollection:
+        """`limit`: of failures among all that entered a stage; beyond it nothing is published."""
         plan = self._plan
         config = plan.config
         cases | "KeepCases" >> KeepRecords(plan.draft.records, "case", _case_record)
@@ -177,6 +180,7 @@ class Way(beam.PTransform):
             >> beam.Map(
                 _finish,
                 plan=plan,
+                limit=limit,
                 # A line of each, none of which is of a sample.
                 shards=beam.pvalue.AsList(shards | "Listed" >> beam.Map(lambda one: one.listed)),
                 index=beam.pvalue.AsList(index),
@@ -204,6 +208,7 @@ class Way(beam.PTransform):
 def _finish(
     _: None,
     plan: Plan,
+    limit: FailureLimit,
     shards: list[ShardEntry],
     index: list[Piece],
     rejected: list[RejectedPiece],
@@ -214,11 +219,10 @@ def _finish(
     usage: Mapping[str, Usage],
     faults: Mapping[str, Faults],
 ) -> None:
-    funnel = make_funnel(
-        {Stage(stage): count for stage, count in entered.items()},
-        {Stage(stage): count for stage, count in out.items()},
-        {(Stage(stage), Reason(reason)): count for (stage, reason), count in rejections.items()},
-    )
+    came_in = {Stage(stage): count for stage, count in entered.items()}
+    lost = {(Stage(stage), Reason(reason)): count for (stage, reason), count in rejections.items()}
+    funnel = make_funnel(came_in, {Stage(stage): count for stage, count in out.items()}, lost)
+    check_totals(limit, came_in, lost, partial(first_rejected, rejected))
     notes = tuple(found.note(what) for what, found in sorted(faults.items()))
     with filling(plan.draft.dataset) as folder, minding(folder, DATASET):
         finish_dataset(

@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from schemas.rejection import Stage
+from transforms.naming import named
 from transforms.outcome import Subject
 
 NOTE_BYTES = 1024
@@ -113,3 +115,47 @@ class _Held:
 
 
 NOT_NOTED = AtWork()
+
+
+@dataclass(frozen=True)
+class AtLeg:
+    """A leg that gives its work to other threads or processes, and where it is noted down."""
+
+    stage: Stage
+    at_work: AtWork
+
+
+_leg: ContextVar[AtLeg | None] = ContextVar("leg", default=None)
+
+
+def leg_at_work() -> AtLeg | None:
+    """The one that this thread works for, if it was said."""
+    return _leg.get()
+
+
+@contextmanager
+def working_for(leg: AtLeg | None) -> Iterator[None]:
+    """What is done inside of the block, and by threads that run in its context, is for this leg."""
+    token = _leg.set(leg)
+    try:
+        yield
+    finally:
+        _leg.reset(token)
+
+
+@contextmanager
+def at_alone(subject: Subject) -> Iterator[None]:
+    """Inside of the block, this thread is at one of all that its leg is at: noted, and named in
+    what is logged. Nothing where no leg was said."""
+    leg = _leg.get()
+    if leg is None:
+        yield
+        return
+    held = getattr(_held, "file", None)
+    try:
+        with named(leg.stage, [subject]), leg.at_work.on(leg.stage, [subject]):
+            yield
+    finally:
+        if held is None:
+            # Threads that ask servers can be many, and each may need a connection.
+            _held.file = None

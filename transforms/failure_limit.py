@@ -2,14 +2,15 @@
 
 What counts are reasons that speak of machines, models and our own code (`FAILURES`), not those that
 speak of the subjects. Each worker process counts what it has seen itself, for each leg: no worker
-has to know of another, so it works wherever the workers run, and while they do.
+has to know of another, so it works wherever the workers run, and while they do. At the end the
+totals of all workers are looked at: of many, each may have seen too few.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,8 +30,9 @@ class RunSettings(BaseModel):
         0.2,
         ge=0.0,
         le=1.0,
-        description="the run stops when a larger share of what a worker has seen of a stage failed "
-        "by the fault of machines, models or proofreel itself (docs/faults.md); 1 = never",
+        description="the run stops when a larger share of what a worker has seen of a stage, or at "
+        "its end of what all have seen, failed by the fault of machines, models or proofreel "
+        "itself (docs/faults.md); 1 = never",
     )
     min_failed: int = Field(
         20, ge=1, description="as long as fewer have failed there, the share does not count"
@@ -73,25 +75,52 @@ class FailureLimit:
             for one in failed:
                 count.failed[one.reason] += 1
                 count.examples.setdefault(one.reason, one)
-            total = count.failed.total()
-            many = total > self.max_failed_share * count.entered
-            if failed and many and total >= self.min_failed:
-                raise TooManyFailedError(self._words(stage, count))
+            if failed and self.is_passed(count.failed.total(), count.entered):
+                of_what = f"{count.entered} {UNITS[stage]}s that a worker has seen"
+                example = count.examples[_most_frequent(count.failed)]
+                raise TooManyFailedError(self.words(stage, of_what, count.failed, example))
 
-    def _words(self, stage: Stage, count: _Count) -> str:
-        total = count.failed.total()
-        # The order of the reasons, so that a draw is decided.
-        reason = max(Reason, key=lambda one: count.failed[one])
-        example = count.examples[reason]
+    def is_passed(self, failed: int, entered: int) -> bool:
+        """Whether so many failures among so many that entered are too many."""
+        return failed >= self.min_failed and failed > self.max_failed_share * entered
+
+    def words(self, stage: Stage, of_what: str, failed: Counter[Reason], example: Rejection) -> str:
+        """What is said when they are; `example` is one of the most frequent reason."""
         detail = " ".join(example.detail.split())[:MAX_EXAMPLE_CHARS]
         return (
-            f"{stage}: {total} of {count.entered} {UNITS[stage]}s that a worker has seen failed, a "
-            f"larger share than run.max_failed_share = {self.max_failed_share:g}, so something "
-            f"else is wrong. Mostly {reason} ({count.failed[reason]} times), such as "
+            f"{stage}: {failed.total()} of {of_what} failed, a larger share than "
+            f"run.max_failed_share = {self.max_failed_share:g}, so something else is wrong. "
+            f"Mostly {example.reason} ({failed[example.reason]} times), such as "
             f"{example.subject}{': ' * bool(detail)}{detail}. Mend it and run the same command "
             "again: what was finished is looked up. If so many failures are to be expected, raise "
             "run.max_failed_share (1 = never stop)"
         )
+
+
+def check_totals(
+    limit: FailureLimit,
+    entered: Mapping[Stage, int],
+    rejected: Mapping[tuple[Stage, Reason], int],
+    example_of: Callable[[Stage, Reason], Rejection],
+) -> None:
+    """Hold what entered each stage, and what was rejected there, of all workers against the limit.
+
+    `example_of` gives one of the rejections of a stage and reason that are counted. Raises
+    TooManyFailedError for the first stage that is beyond the limit.
+    """
+    if limit.max_failed_share >= 1.0:
+        return
+    for stage in Stage:
+        failed = Counter({why: rejected.get((stage, why), 0) for why in Reason if why in FAILURES})
+        if limit.is_passed(failed.total(), entered.get(stage, 0)):
+            of_what = f"all {entered.get(stage, 0)} {UNITS[stage]}s"
+            example = example_of(stage, _most_frequent(failed))
+            raise TooManyFailedError(limit.words(stage, of_what, failed, example))
+
+
+def _most_frequent(failed: Counter[Reason]) -> Reason:
+    # The order of the reasons, so that a draw is decided.
+    return max(Reason, key=lambda one: failed[one])
 
 
 NO_LIMIT = FailureLimit()

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,14 +191,21 @@ class ProgressLog:
         except FileNotFoundError:
             return [], offset
         whole = data[: data.rfind(b"\n") + 1]
-        return list(_lines(whole)), offset + len(whole)
+        return list(_lines(whole.splitlines())), offset + len(whole)
+
+    def read_all(self) -> Iterator[Line]:
+        """All lines so far, one after the other: there are more the longer a run and the more
+        workers it has. A last one that is not whole yet is left out."""
+        self.flush()
+        with suppress(FileNotFoundError), open(self.path, "rb") as stream:  # noqa: PTH123 - as above
+            yield from _lines(line for line in stream if line.endswith(b"\n"))
 
 
 NOWHERE = ProgressLog(counts=False)
 
 
-def _lines(data: bytes) -> Iterator[Line]:
-    for line in data.splitlines():
+def _lines(lines: Iterable[bytes]) -> Iterator[Line]:
+    for line in lines:
         # Where workers of several machines append over NFS, lines can lie over each other.
         with suppress(ValueError, TypeError):
             yield _line(line)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import queue
 import secrets
 import stat
 import sys
@@ -21,7 +22,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
+from multiprocessing.managers import BaseProxy
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -34,6 +37,11 @@ LOG = logging.getLogger(__name__)
 ATTEMPTS = 5
 LOAD_WAIT_S = 1_800.0
 """How long one waits for another process that loads a model, which may have to fetch it first."""
+SIGN_AFTER_S = 60.0
+"""An answer may take as long as it takes; after so long, and again, who owes it is asked for a sign
+of life."""
+SILENT_S = 1_800.0
+"""How long one waits for such a sign, or to be connected, which takes a moment."""
 TOLD_AFTER_S = 60.0
 POLL_S = 0.1
 MAX_TITLE_CHARS = 100
@@ -45,6 +53,49 @@ Found = TypeVar("Found")
 _is_worker = False
 _kept_open: list[IO[str]] = []
 """Locks of the models that this process has loaded; the system lets go of them when it ends."""
+
+
+class _Asking:
+    """A thread that asks another process in the name of one of ours, so that this one can stop
+    waiting. It has a connection of its own, which stays."""
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]
+        self._asked = queue.SimpleQueue()
+        # A daemon: who never answers must not keep this process from its end.
+        threading.Thread(target=_answer_all, args=(self._asked,), daemon=True).start()
+
+    def begin(self, question: Callable[[], Found]) -> Future[Found]:
+        answer: Future[Found] = Future()
+        self._asked.put((question, answer))
+        return answer
+
+    def __del__(self) -> None:
+        self._asked.put(None)
+
+
+def _answer_all(
+    asked: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None],
+) -> None:
+    while (one := asked.get()) is not None:
+        question, answer = one
+        try:
+            answer.set_result(question())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked
+            answer.set_exception(error)
+        # Nothing of it is held while the next is waited for.
+        del one, question, answer
+
+
+class _OfThread(threading.local):
+    """What asks in the name of a thread: for answers, and for signs of life meanwhile."""
+
+    def __init__(self) -> None:
+        self.questions = _Asking()
+        self.signs = _Asking()
+
+
+_of_thread = _OfThread()
 
 
 def become_worker() -> None:
@@ -107,13 +158,25 @@ class SharedModel:
         for attempt in range(ATTEMPTS):
             held = self._held()
             try:
-                return question(held)
+                if not isinstance(held.get_auto_proxy_object(), BaseProxy):
+                    # This process has it.
+                    return question(held)
+                return self._asked(held, question)
             except (ConnectionError, EOFError):
                 # Who had it has ended, be it in the middle of the answer.
                 self._lost(held)
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError
+
+    def _asked(self, held: Any, question: Callable[[Any], Found]) -> Found:
+        """What another process answers. Raises StopRunError if it gives no sign of life."""
+        answer = _of_thread.questions.begin(lambda: question(held))
+        while not wait([answer], SIGN_AFTER_S).done:
+            sign = _of_thread.signs.begin(lambda: held.pid())
+            if not wait([answer, sign], SILENT_S, FIRST_COMPLETED).done:
+                raise _silent(self._name, self._title)
+        return answer.result()
 
     def _held(self) -> Any:
         with self._lock:
@@ -142,11 +205,29 @@ def _acquire(name: str, title: str, make: Callable[[], Any]) -> Any:
         return held
 
     with _locked(folder / f"{name}.choice", f"is loading the model {title}"):
+        shared: Any = multi_process_shared.MultiProcessShared(load, tag=name, path=str(folder))
         if not _is_hosted(folder / f"{name}.host"):
             # Left by one that was killed; by now somebody else may listen there.
             (folder / f"{name}.address").unlink(missing_ok=True)
-        shared: Any = multi_process_shared.MultiProcessShared(load, tag=name, path=str(folder))
-        return shared.acquire()
+            return shared.acquire()
+        found = _of_thread.questions.begin(shared.acquire)
+        if not wait([found], SILENT_S).done:
+            raise _silent(name, title)
+        return found.result()
+
+
+def _silent(name: str, title: str) -> StopRunError:
+    """That who has a model does not even say that it lives."""
+    holder = (private_folder() / f"{name}.host").read_text()
+    return _waited_for(holder, f"gives the model {title} to others and does not answer", SILENT_S)
+
+
+def _waited_for(holder: str, at: str, waited_s: float) -> StopRunError:
+    return StopRunError(
+        f"process {holder or 'unknown'} of this machine {at}; it was waited for for {waited_s:g} "
+        "s. Look what it waits for (a hub, a disk, a GPU), or whether it was stopped; end it by "
+        f"`kill -9 {holder or 'PID'}`, {AGAIN}"
+    )
 
 
 @contextmanager
@@ -179,11 +260,7 @@ def _lock(file: IO[str], at: str) -> None:
             holder, since_s, told = has_it, now_s, False
         waited_s = now_s - since_s
         if waited_s > LOAD_WAIT_S:
-            raise StopRunError(
-                f"process {holder or 'unknown'} of this machine {at}; it was waited for for "
-                f"{LOAD_WAIT_S:g} s. Look what it waits for (a hub, a disk, a GPU), end it by "
-                f"`kill {holder or 'PID'}`, {AGAIN}"
-            )
+            raise _waited_for(holder, at, LOAD_WAIT_S)
         if waited_s > TOLD_AFTER_S and not told:
             LOG.warning("process %s %s; it is waited for", holder or "unknown", at)
             told = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from pipeline_helpers import FAST, ffmpeg, funnel, memo_entries, reasons, run_here
 
+from transforms.failure_limit import FailureLimit
 from transforms.publish.check import check_dataset
 from transforms.video.media_process import ffmpeg_exe, ffmpeg_version
 
@@ -73,6 +75,22 @@ def test_it_stops_and_the_next_run_goes_on(
     assert reasons(out) == {}
     assert funnel(out)["decode"]["out"] == GOOD + BAD
     assert check_dataset(out / "dataset") == []
+
+
+def test_what_no_worker_has_seen_enough_of_stops_the_run_at_its_end(
+    videos: Path, ill_decoder: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    # As if each video had a worker of its own.
+    ill_decoder.setattr(FailureLimit, "note", lambda *_: None)
+    assert run_here(videos, "--out", out, *SETTINGS) == 1
+    said = capfd.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"proofreel: decode: {BAD} of all {GOOD + BAD} videos failed")
+    assert "run.max_failed_share = 0.2" in said and f"Mostly decoder_crashed ({BAD} times)" in said
+    assert re.search(r"such as v[0-9a-f]+: SIGSEGV", said), said
+    assert not (out / "dataset").exists()
+    assert run_here(videos, "--out", out, *SETTINGS, "--set", "run.min_failed=7") == 0
+    assert len(reasons(out)) == BAD
 
 
 @pytest.mark.usefixtures("ill_decoder")

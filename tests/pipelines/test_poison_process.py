@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from chat_server import ChatServer
 from pipeline_helpers import FAST, ffmpeg, funnel, reasons
+from served_run import answer, settings
 
 from schemas.rejection import Stage
 from transforms.at_work import AtWork
@@ -28,21 +32,45 @@ sys.exit(main(sys.argv[1:]))
 """
 """A library of ours that falls over one video."""
 
+DIES_LOOKING = """
+import os, signal, sys
+from transforms.annotate.seeing import Looker
+from pipelines.cli import main
+
+real = Looker._look
+
+def poison(looker, scene, *rest):
+    if scene.video.source.uri == "poison.mp4":
+        os.write(2, f"died at {scene.clip.id} (of {scene.clip.video_id})\\n".encode())
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return real(looker, scene, *rest)
+
+Looker._look = poison
+sys.exit(main(sys.argv[1:]))
+"""
+"""A decoder in our process that falls over the clips of a video, in a thread of the teacher's."""
+
 SETTINGS = (*FAST, "--set", "shots.detector=fixed", "--set", "shots.min_clip_s=0.5")
 SETTINGS = (*SETTINGS, "--set", "shots.max_clip_s=2", "--set", "select.max_motion_speed_p90=1000")
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", DIES, "run", *map(str, arguments)]
-    return subprocess.run(command, text=True, capture_output=True, check=False, timeout=120)
+def run(*arguments: object, program: str = DIES) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, "run", *map(str, arguments)]
+    return subprocess.run(command, text=True, capture_output=True, check=False, timeout=400)
 
 
-def test_the_next_run_says_what_it_died_of(tmp_path: Path) -> None:
-    videos, out = tmp_path / "videos", tmp_path / "out"
+def three_videos(folder: Path) -> Path:
+    videos = folder / "videos"
     videos.mkdir()
     for number, name in enumerate(("good", "poison", "well")):
         picture = f"testsrc2=s=96x64:r=10:d=2,hue=h={number * 40}"
         ffmpeg("-f", "lavfi", "-i", picture, videos / f"{name}.mp4")
+    return videos
+
+
+def test_the_next_run_says_what_it_died_of(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    videos = three_videos(tmp_path)
     # One worker: of several, each says what it was at.
     given = (videos, "--out", out, *SETTINGS, "--direct_num_workers=1")
     assert run(*given).returncode < 0
@@ -58,6 +86,21 @@ def test_the_next_run_says_what_it_died_of(tmp_path: Path) -> None:
     assert reasons(out) == {"poison.mp4": ("ingest", "excluded")}
     assert funnel(out)["decode"]["out"] == 2
     assert AtWork(str(out / "work" / "at-work")).left() == []
+
+
+def test_a_clip_that_a_teacher_dies_of_while_it_looks_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    out, server = tmp_path / "out", ChatServer(answer).start()
+    asking = (*SETTINGS, *settings(server), "--direct_num_workers=1")
+    try:
+        ended = run(three_videos(tmp_path), "--out", out, *asking, program=DIES_LOOKING)
+    finally:
+        server.stop()
+    assert ended.returncode < 0, ended.stderr
+    [clip] = set(re.findall(r"^died at (.*)$", ended.stderr, re.MULTILINE))
+    assert f"describe of {clip}" in AtWork(str(out / "work" / "at-work")).left()
 
 
 def test_notes_are_of_what_is_not_finished(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class Teller:
 
 def main() -> None:
     shared_model.LOAD_WAIT_S = float(os.environ.get("LOAD_WAIT_S", shared_model.LOAD_WAIT_S))
+    shared_model.SILENT_S = float(os.environ.get("SILENT_S", shared_model.SILENT_S))
+    shared_model.SIGN_AFTER_S = float(os.environ.get("SIGN_AFTER_S", shared_model.SIGN_AFTER_S))
     model = SharedModel(Teller, "teller")
     print("ready", os.getpid(), flush=True)
     for line in sys.stdin:

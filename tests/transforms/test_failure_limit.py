@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -12,10 +13,12 @@ from uuid import uuid4
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runners.launch import prepare
 from schemas.rejection import FAILURES, OF_CONTENT, Reason, Rejected, Rejection, Stage
-from transforms.failure_limit import FailureLimit, TooManyFailedError
+from transforms.failure_limit import NO_LIMIT, FailureLimit, TooManyFailedError, check_totals
 from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.outcome import Outcome
 from transforms.progress import NOWHERE
@@ -101,6 +104,57 @@ def test_runs_stages_and_legs_count_for_themselves() -> None:
     one.note(Stage.CUT, "another leg", 1, [rejected(5, Reason.INTERNAL_ERROR)])
     with pytest.raises(TooManyFailedError, match="cut: 2 of 2"):
         one.note(Stage.CUT, "leg", 1, [rejected(6, Reason.INTERNAL_ERROR)])
+
+
+Totals = Mapping[tuple[Stage, Reason], int]
+
+
+def stopped(limit: FailureLimit, entered: int, rejections: Totals) -> str:
+    """What is said of these totals of decoding; "" if the run goes on."""
+    try:
+        check_totals(limit, {Stage.DECODE: entered}, rejections, example)
+    except TooManyFailedError as error:
+        return str(error)
+    return ""
+
+
+def example(stage: Stage, reason: Reason) -> Rejection:
+    return Rejection(stage=stage, reason=reason, subject="v7", detail="so\nit is")
+
+
+def test_many_workers_of_whom_each_has_seen_too_few_are_stopped_by_their_totals() -> None:
+    for _ in range(1_000):
+        worker = limit()
+        for number in range(19):
+            worker.note(Stage.DECODE, "leg", 1, [rejected(number, Reason.UNREADABLE)])
+    lost = {(Stage.DECODE, Reason.UNREADABLE): 18_999, (Stage.DECODE, Reason.CUT_FAILED): 1}
+    said = stopped(limit(), 19_000, lost)
+    assert said.startswith("decode: 19000 of all 19000 videos failed, a larger share than run.max_")
+    assert "Mostly unreadable (18999 times), such as v7: so it is. Mend it and run the" in said
+    assert not stopped(NO_LIMIT, 19_000, lost)
+
+
+@given(
+    share=st.floats(0.0, 0.99),
+    least=st.integers(1, 30),
+    lost=st.dictionaries(st.sampled_from(Reason), st.integers(0, 30)),
+    good=st.integers(0, 100),
+)
+def test_totals_stop_the_run_where_one_worker_that_saw_all_would_have_stopped(
+    share: float, least: int, lost: dict[Reason, int], good: int
+) -> None:
+    one, all_lost = limit(share, least), {(Stage.DECODE, why): n for why, n in lost.items()}
+    entered = good + sum(lost.values())
+    several = [rejected(place, why) for why, n in lost.items() for place in range(n)]
+    try:
+        one.note(Stage.DECODE, "leg", entered, several)
+    except TooManyFailedError as error:
+        told = re.sub(r"such as .*?\. Mend", "Mend", str(error))
+        said = re.sub(r"such as .*?\. Mend", "Mend", stopped(one, entered, all_lost))
+        numbers, _, rest = told.partition(" that a worker has seen failed")
+        assert said == numbers.replace(" of ", " of all ", 1) + " failed" + rest
+    else:
+        assert not stopped(one, entered, all_lost)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
+from pipelines.counts import replies_in
+from pipelines.times import slowest
 from schemas.rejection import Stage
-from transforms.progress import GATHERED_S, ProgressLog, Replied, Step
+from transforms.progress import GATHERED_S, ProgressLog, Replied, Slowest, Step
 
 LINES = 300
 
@@ -107,3 +110,25 @@ def test_what_is_not_told_within_a_moment_is_told_with_the_next(tmp_path: Path) 
 def test_nowhere_and_nothing_yet(tmp_path: Path) -> None:
     ProgressLog().add(Stage.CUT, entered=1, rejected=0)
     assert ProgressLog(str(tmp_path / "none")).read_from(7) == ([], 7)
+    assert list(ProgressLog(str(tmp_path / "none")).read_all()) == []
+    assert list(ProgressLog().read_all()) == []
+
+
+def test_a_long_log_is_read_whole_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = ProgressLog(str(path))
+    lines = [
+        '["cut", 2, 1]',
+        "torn",
+        '["replies", 1, 0, 10, 2, 0.5]',
+        '["slowest", "cut", 3, "c", "v"]',
+    ]
+    path.write_text("".join(f"{line}\n" for line in lines) * 30_000 + '["cut", 2')
+    tracemalloc.start()
+    replied, found = replies_in(log), slowest(log)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert replied == Replied(30_000, 0, 300_000, 60_000, 15_000.0)
+    assert found == [Slowest("cut", 3, "c", "v")]
+    assert sum(1 for _ in log.read_all()) == 90_000
+    assert path.stat().st_size > 2 * 2**20 > 8 * peak_bytes

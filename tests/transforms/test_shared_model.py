@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,8 +109,32 @@ def test_a_process_that_hangs_while_it_loads_is_not_waited_for_for_ever(
         said = second.ask("pid")
         assert said.startswith(f"StopRunError process {first.pid} of this machine is loading")
         assert "the model teller" in said
-        assert f"kill {first.pid}" in said
+        assert f"kill -9 {first.pid}" in said
         hang.unlink()
+        first.kill()
+        assert int(second.ask("pid")) == second.pid
+
+
+def test_a_stopped_process_that_has_the_model_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGN_AFTER_S", "0.2")
+    monkeypatch.setenv("SILENT_S", "5")
+    with contextlib.ExitStack() as stack:
+        first, second, third = workers = [Worker(tmp_path) for _ in range(3)]
+        for one in workers:
+            stack.callback(one.kill)
+        assert int(first.ask("pid")) == first.pid
+        assert int(second.ask("long")) == first.pid, "whoever works gives signs of life"
+        os.kill(first.pid, signal.SIGSTOP)
+        # One that is connected, and one that is not yet.
+        for one in (second, third):
+            one.tell("pid")
+        for one in (second, third):
+            said = one.hear("->")
+            assert said.startswith(f"StopRunError process {first.pid} of this machine gives")
+            assert "the model teller" in said and "does not answer" in said
+            assert f"kill -9 {first.pid}" in said
         first.kill()
         assert int(second.ask("pid")) == second.pid
 

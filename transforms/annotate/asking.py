@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from schemas.base import canonical_json, content_hash
+from schemas.case import Scene
 from transforms.annotate.teacher import Reply, Request, TeacherSettings
+from transforms.at_work import at_alone
 from transforms.outcome import StopRunError
 
 MAX_ERROR_CHARS = 500
+
+
+@contextmanager
+def at_scene(scene: Scene | None) -> Iterator[None]:
+    """Inside of the block, this thread looks at this scene for the leg that asks, if at any."""
+    if scene is None:
+        yield
+        return
+    with at_alone((scene.clip.id, scene.clip.video_id)):
+        yield
 
 
 class TeacherUnavailable(StopRunError):  # noqa: N818 - a state, told to the user in one line

@@ -8,8 +8,8 @@ fails is the failure of that request, never of its batch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -22,6 +22,7 @@ from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import REPLY_STEP, ask_stored
+from transforms.at_work import NOT_NOTED, AtLeg, AtWork, working_for
 from transforms.inference import ModelHandler, RunInference
 from transforms.leg_metrics import busy, note_reuse
 from transforms.legs import OUT, REJECTED, TALLY, Care, Leg
@@ -85,6 +86,7 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         subjects: Callable[[Any], Sequence[Subject]],
         teacher: StoredTeacher,
         hints: Hints = NO_HINTS,
+        at_work: AtWork = NOT_NOTED,
     ) -> None:
         super().__init__()
         self._stage = stage
@@ -92,6 +94,7 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
         self._subjects = subjects
         self._teacher = teacher
         self._hints = hints
+        self._at_work = at_work
 
     def load_model(self) -> StoredTeacher:
         return self._teacher
@@ -104,14 +107,22 @@ class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):
     ) -> Iterable[Answered[Any]]:
         leg = str(self._stage)
         subjects = [subject for element in batch for subject in self._told(element)]
-        with busy(leg, len(batch)), watching() as lookups, named(self._stage, subjects):
+        with (
+            busy(leg, len(batch)),
+            watching() as lookups,
+            named(self._stage, subjects),
+            working_for(AtLeg(self._stage, self._at_work)),
+        ):
             answered = gather(self._asker, batch, model.ask, self._at)
         found, missed = (one.get(REPLY_STEP, 0) for one in (lookups.found, lookups.missed))
         note_reuse(leg, reused=found, worked=missed)
         return answered
 
-    def _at(self, element: Any) -> AbstractContextManager[None]:
-        return named(self._stage, self._told(element))
+    @contextmanager
+    def _at(self, element: Any) -> Iterator[None]:
+        subjects = self._told(element)
+        with named(self._stage, subjects), self._at_work.on(self._stage, subjects):
+            yield
 
     def _told(self, element: Any) -> Sequence[Subject]:
         # One that can't say what it stands for is rejected by the leg that reads the replies.
@@ -179,7 +190,12 @@ class AskTeacher(beam.PTransform):
         # One identity for all legs that ask this teacher, so that all share one model.
         identity = content_hash("teacher", teacher.settings.model_dump(mode="json"))[:16]
         handler = TeacherHandler(
-            self._stage, self._asker, self._subjects, teacher, self._care.hints
+            self._stage,
+            self._asker,
+            self._subjects,
+            teacher,
+            self._care.hints,
+            self._care.at_work,
         )
         answered = elements | "Ask" >> RunInference(handler, model_identifier=identity)
         done = answered | "Read" >> Leg(

@@ -15,6 +15,7 @@ import numpy as np
 from schemas.base import canonical_json, content_hash
 from schemas.case import Scene
 from schemas.task import Origin, Task
+from transforms.annotate.asking import at_scene
 from transforms.annotate.families import choose, solve
 from transforms.annotate.measure_captions import describe, summarize
 from transforms.annotate.observe import GAZES, Gaze, Observation, Rows, observe
@@ -61,7 +62,8 @@ class MeasureTeacher:
         number = 0 if request.round else request.sample % len(GAZES)
         params = canonical_json({} if request.scene is None else {"gaze": number})
         try:
-            text = self._text(request, GAZES[number])
+            with at_scene(request.scene):
+                text = self._text(request, GAZES[number])
         except CannotSolveError as error:
             return Reply(request_id=request.id, error=str(error), lasting=True, params_json=params)
         return Reply(request_id=request.id, text=text, params_json=params)

@@ -7,13 +7,14 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.base import canonical_json
 from schemas.case import Scene
 from schemas.view import View
-from transforms.annotate.asking import TeacherUnavailable, failed, params_json, seed_of
+from transforms.annotate.asking import TeacherUnavailable, at_scene, failed, params_json, seed_of
 from transforms.annotate.conversation import compose, conversation_version
 from transforms.annotate.openai_messages import (
     Pictures,
@@ -104,7 +105,11 @@ class OpenAITeacher:
         link = self._link
         if link is None:
             raise TeacherUnavailable("the teacher was not opened")
-        asked = [link.threads.submit(self._answer, link, request) for request in requests]
+        # What those threads log and note is about what this one is at.
+        asked = [
+            link.threads.submit(copy_context().run, self._answer, link, request)
+            for request in requests
+        ]
         try:
             for done in as_completed(asked):
                 yield done.result()
@@ -126,7 +131,8 @@ class OpenAITeacher:
             return failed(request, link.clean(words))
 
     def _ask_servers(self, link: _Link, request: Request) -> Reply:
-        conversation = compose(request, self.templates, self.settings, link.look)
+        with at_scene(request.scene):
+            conversation = compose(request, self.templates, self.settings, link.look)
         seed = seed_of(request)
         body = chat_body(conversation, self.settings, seed=seed, name=request.purpose.value)
         answer = link.pool.send(body)

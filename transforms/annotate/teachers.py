@@ -18,6 +18,7 @@ from transforms.annotate.teacher import (
     TeacherSettings,
     answers,
 )
+from transforms.at_work import AtLeg, leg_at_work, working_for
 from transforms.memo import Entry, MemoStore
 from transforms.progress import NOWHERE, ProgressLog
 from transforms.shared_model import SharedModel, is_worker
@@ -72,7 +73,7 @@ class SharedTeacher(SharedModel):
         """Done by who answers."""
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        found: list[Reply] = self.call("ask", list(requests))
+        found: list[Reply] = self.call("ask", list(requests), leg_at_work())
         return found
 
 
@@ -85,8 +86,9 @@ class _Answering:
     def version(self) -> str:
         return self.teacher.version()
 
-    def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        return list(answers(self.teacher, requests))
+    def ask(self, requests: Sequence[Request], leg: AtLeg | None) -> list[Reply]:
+        with working_for(leg):
+            return list(answers(self.teacher, requests))
 
 
 _shared = functools.cache(SharedTeacher)

@@ -5,13 +5,21 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from schemas.base import canonical_json
-from transforms.annotate.asking import TeacherUnavailable, cut_short, failed, params_json, seed_of
+from transforms.annotate.asking import (
+    TeacherUnavailable,
+    at_scene,
+    cut_short,
+    failed,
+    params_json,
+    seed_of,
+)
 from transforms.annotate.conversation import compose, conversation_version
 from transforms.annotate.prompts import Templates, load_templates
 from transforms.annotate.seeing import Looker
@@ -99,7 +107,7 @@ class VLLMTeacher:
             asked = _Asked(request)
             job = Job(
                 run=run,
-                prepare=partial(self._prepare, looker, asked),
+                prepare=_in_this_context(partial(self._prepare, looker, asked)),
                 deliver=partial(_deliver, done, asked),
             )
             # Requests about one clip follow each other: they share its frames, decoded and
@@ -117,7 +125,8 @@ class VLLMTeacher:
 
     def _prepare(self, looker: Looker, asked: _Asked, engine: Engine) -> Prepared:
         request = asked.request
-        said = compose(request, self.templates, self.settings, looker.look)
+        with at_scene(request.scene):
+            said = compose(request, self.templates, self.settings, looker.look)
         asked.prompt_sha256 = said.prompt_sha256
         media = "" if request.scene is None else request.scene.media.sha256
         how = Sampling(
@@ -154,6 +163,12 @@ class VLLMTeacher:
             prompt_tokens=outcome.prompt_tokens,
             completion_tokens=outcome.completion_tokens,
         )
+
+
+def _in_this_context(prepare: Callable[[Engine], Prepared]) -> Callable[[Engine], Prepared]:
+    """What the loop's threads log and note while they prepare is about what this one is at."""
+    context = copy_context()
+    return lambda engine: context.run(prepare, engine)
 
 
 def _deliver(

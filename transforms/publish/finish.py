@@ -15,6 +15,7 @@ import schemas.rewards
 from schemas.base import SCHEMA_VERSION
 from schemas.rejection import OPTIONAL, Stage
 from schemas.usage import Usage
+from transforms.outcome import StopRunError
 from transforms.publish.about import about_of
 from transforms.publish.card import CardFacts, render_card
 from transforms.publish.card_counts import Counts
@@ -39,8 +40,23 @@ from transforms.publish.manifest import (
 )
 
 
-class ConservationError(Exception):
+class ConservationError(StopRunError):
     """Something vanished or doubled on the way: law 1 is broken, the dataset is not published."""
+
+
+def not_conserved(what: str) -> ConservationError:
+    """In one line that says what to do.
+
+    Some engines do a part again whose results they have lost or not kept, and what failed by chance
+    the first time, such as a decoder that took too long, may go right the second time: then what is
+    counted comes from two different ends.
+    """
+    return ConservationError(
+        f"{what}. Something vanished or doubled on the way, so nothing is published. That can be "
+        "where an engine did a part twice and something failed only once, by a time-out or a "
+        "crash: run the same command again, what was finished is looked up. If it comes again, "
+        "report it"
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,7 @@ def make_funnel(
     ]
     faults = funnel_faults(funnel)
     if faults:
-        raise ConservationError("; ".join(f"{where}: {what}" for where, what in faults))
+        raise not_conserved("; ".join(f"{where}: {what}" for where, what in faults))
     return funnel
 
 
@@ -175,14 +191,14 @@ def check_samples(counts: Counts, shards: Iterable[ShardEntry]) -> None:
     counted = {f"{split}/{part}": number for (split, part), number in counts.samples.items()}
     for group in sorted(held.keys() | counted.keys()):
         if held[group] != counted.get(group, 0):
-            raise ConservationError(
+            raise not_conserved(
                 f"{group}: {counted.get(group, 0)} samples were made, the shards hold {held[group]}"
             )
 
 
 def _check_rows(name: str, rows: int, wanted: int, what: str) -> None:
     if rows != wanted:
-        raise ConservationError(f"{name}: has {rows} rows, but there are {wanted} {what}")
+        raise not_conserved(f"{name}: has {rows} rows, but there are {wanted} {what}")
 
 
 class Rows:
@@ -203,7 +219,7 @@ class Rows:
                 before = pa.concat_arrays([pa.array([last], keys.type), keys[:-1]])
                 if not pc.all(pc.less(before, keys)).as_py():
                     at = pc.index(pc.less(before, keys), False).as_py()
-                    raise ConservationError(
+                    raise not_conserved(
                         f"sample {keys[at]} comes after {before[at]}: it is there twice, or the "
                         "rows are out of order"
                     )

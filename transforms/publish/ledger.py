@@ -17,7 +17,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsDict
 
 from schemas.base import ID_HEX_CHARS, hash_place, unit_interval
-from schemas.rejection import Rejection, Stage
+from schemas.rejection import Reason, Rejection, Stage
 from transforms.bundle_sums import one_count
 from transforms.draft import filling
 from transforms.pieces import Piece, merged, write_piece
@@ -247,3 +247,10 @@ def rejected_tables(pieces: Iterable[RejectedPiece]) -> Iterator[pa.Table]:
     order = list(Stage)
     for kind in sorted(by_kind, key=lambda kind: (order.index(Stage(kind[0])), kind[1])):
         yield from merged(by_kind[kind], _KEYS)
+
+
+def first_rejected(pieces: Iterable[RejectedPiece], stage: Stage, reason: Reason) -> Rejection:
+    """The first one in order; there must be one."""
+    of_kind = (one for one in pieces if one.kind == (stage, reason))
+    table = next(table for table in rejected_tables(of_kind) if table.num_rows)
+    return Rejection.model_validate(table.slice(0, 1).to_pylist()[0])

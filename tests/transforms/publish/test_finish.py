@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import schemas.rewards
 from schemas.rejection import OPTIONAL, UNITS, Reason, Rejection, Stage
 from schemas.usage import Usage
+from transforms.outcome import words_of_stop
 from transforms.publish.card_counts import Counts
 from transforms.publish.finish import ConservationError, RunFacts, finish_dataset, make_funnel
 from transforms.publish.index import index_table, rejected_table
@@ -96,6 +97,18 @@ def test_what_vanishes_or_doubles_in_a_stage_is_noticed(stage: Stage) -> None:
             )
         with pytest.raises(ConservationError, match=str(stage)):
             make_funnel(ENTERED, OUT | {stage: OUT[stage] + change}, rejection_counts(rejections()))
+
+
+def test_a_part_that_was_done_twice_with_two_ends_is_told_with_what_to_do() -> None:
+    """An engine did cutting again: a clip that was rejected the first time came out then."""
+    lost = [*rejections(), Rejection(stage=Stage.CUT, reason=Reason.CUT_FAILED, subject="c1")]
+    with pytest.raises(ConservationError) as caught:
+        make_funnel(ENTERED, OUT, rejection_counts(lost))
+    # As a runner tells it, with the traceback of a worker.
+    text = f"Traceback:\n  ...\nConservationError: {caught.value} [while running 'Finish']"
+    said = words_of_stop(text)
+    assert said.startswith("cut: in 7 is not out 7 + rejected 1 = 8. Something vanished or doubled")
+    assert "did a part twice" in said and "run the same command again" in said
 
 
 @pytest.mark.parametrize("stage", [s for s in Stage if ENTERED[s] > OUT[s]])
