@@ -22,6 +22,7 @@ from clock_video import (
     Work,
     analysed,
     run_ffmpeg,
+    taken_for,
     work_through,
     write_beeps,
     write_clock,
@@ -125,8 +126,7 @@ def test_playlists_that_get_past_the_probe_reach_nothing(
         str(path), plain.video.probe, sample_fps=2.0, timeout_s=20, on_sample=lambda *_: None
     )
     assert list(decoding.batches()) == []
-    source = plain.video.source.model_copy(update={"location": location(path)})
-    video = plain.video.model_copy(update={"source": source})
+    video = taken_for(plain.video, path)
     ends = cut(video, plain.decoded, plain.clips, MemoStore(plain.store.root), CutSettings(crf=29))
     assert all(isinstance(end, Rejected) for end in ends.values())
     assert not listener.somebody_came()
