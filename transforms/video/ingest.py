@@ -14,9 +14,9 @@ from schemas.source import Source
 from schemas.video import Probe, Video
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
-from transforms.retry import is_passing
 from transforms.video import probe as probing
 from transforms.video.fetching import ChangedError, local_path
+from transforms.video.media_process import unreadable
 
 
 def ingest(source: Source, store: MemoStore) -> Video:
@@ -36,8 +36,7 @@ def ingest(source: Source, store: MemoStore) -> Video:
     except FileNotFoundError as error:
         raise Rejected(Reason.NOT_FOUND, "no such file") from error
     except OSError as error:
-        said = error.strerror or str(error)
-        raise Rejected(Reason.UNREADABLE, said, passing=is_passing(error)) from error
+        raise unreadable(error) from error
     entry = store.entry("probe", probing.VERSION, sha256)
     stored = entry.get()
     found = _probed(path, facts.st_size) if stored is None else stored
