@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions
+from apache_beam.runners.portability import flink_runner
 
 from runners import flink
 
@@ -62,3 +64,23 @@ def test_a_cluster_that_is_not_there() -> None:
     assert flink.job_ids("http://127.0.0.1:9") == frozenset()
     with pytest.raises(httpx.HTTPError):
         flink.cancel_on_cluster("http://127.0.0.1:9", "nightly", frozenset())
+
+
+def test_two_runs_of_one_name_have_jobs_of_different_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[str] = []
+
+    class Result:
+        pass
+
+    def submit(_: object, pipeline: object, options: flink.Options) -> Result:
+        submitted.append(options.view_as(GoogleCloudOptions).job_name)
+        return Result()
+
+    monkeypatch.setattr(flink_runner.FlinkRunner, "run_portable_pipeline", submit)
+    with served({}) as address:
+        for _ in range(2):
+            given = [f"--flink_master={address}", "--job_name=nightly"]
+            runner, options = flink.prepare(given)
+            runner.run_portable_pipeline(None, options)
+    assert all(name.startswith("nightly-") for name in submitted)
+    assert len(set(submitted)) == 2
