@@ -23,8 +23,6 @@ PASSING_ERRNOS = frozenset(
     {
         # Short of processes, of memory; a signal came between.
         *(errno.EAGAIN, errno.ENOMEM, errno.EINTR, errno.EBUSY, errno.ETXTBSY),
-        # Too many files are open, of this process or of the machine.
-        *(errno.EMFILE, errno.ENFILE),
         # A file server that came back, or a connection that broke.
         *(errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED),
         *(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN),
