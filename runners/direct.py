@@ -50,7 +50,7 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     # the beginning of another (the run fails, or never ends). 0 would mean the default.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = NEVER_MS
     print_no_tracebacks()
-    process_workers.use()
+    process_workers.use(options)
     fn_runner.WorkerHandlerManager = Workers
     hold_children()
     return FnApiRunner(), options

@@ -9,6 +9,7 @@ same paths, or at URLs. What it can't do: a single element over 2 GB; Beam's met
 from __future__ import annotations
 
 import argparse
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
+    GoogleCloudOptions,
     JobServerOptions,
     PipelineOptions,
 )
@@ -61,6 +63,10 @@ class FlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
         if master in flink_runner.MAGIC_HOST_NAMES:
             return super().run_portable_pipeline(pipeline, options)
         address = self.add_http_scheme(master)
+        named = options.view_as(GoogleCloudOptions)
+        if named.job_name:
+            # By its name a job is told from others: of the next run with the same command, too.
+            named.job_name = f"{named.job_name}-{secrets.token_hex(4)}"
         # Others may have the same name, which is the user's to choose.
         others = job_ids(address)
         result = super().run_portable_pipeline(pipeline, options)

@@ -7,6 +7,7 @@ waiting for its answer.
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import signal
 import sys
@@ -14,6 +15,7 @@ import threading
 import time
 from typing import Any
 
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import python_urns
 from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
@@ -21,6 +23,10 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 WORKER = "runners.local_worker"
 BY_SIGNAL = 128
 """A shell adds this to the signal that its command died of."""
+
+
+_told_options: dict[str, Any] = {}
+"""The local runner tells its workers none."""
 
 
 class WorkerDiedError(Exception):
@@ -31,9 +37,7 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
     """Beam's, which tells whoever waits for the worker that it has died."""
 
     def start_worker(self) -> None:
-        # The local runner tells its workers no options; without this one they tell all they do.
-        options = self.provision_info.provision_info.pipeline_options
-        options.update({"default_sdk_harness_log_level": "WARNING"})
+        self.provision_info.provision_info.pipeline_options.update(_told_options)
         self.worker = local_job_service.SubprocessSdkWorker(
             # Ctrl-C is for the run, which ends its workers.
             f"trap '' INT; {shlex.quote(sys.executable)} -m {WORKER}".encode(),
@@ -84,7 +88,25 @@ def words_of_death(said: str) -> str:
     )
 
 
-def use() -> None:
-    """From now on, worker processes of the local runner are such."""
+def json_options(options: PipelineOptions) -> dict[str, Any]:
+    """What was set, by name; without what is no JSON, which can't be told to another process."""
+    found: dict[str, Any] = {}
+    for name, value in options.get_all_options(drop_default=True).items():
+        if type(value) is int:
+            # On the way numbers become floats, and 2.0 is not taken for a number of workers.
+            found[name] = str(value)
+            continue
+        with contextlib.suppress(TypeError, ValueError):
+            found[name] = json.loads(json.dumps(value, allow_nan=False))
+    return found
+
+
+def use(options: PipelineOptions) -> None:
+    """From now on, worker processes of the local runner are such, and know the run's options, such
+    as where its object store is."""
+    _told_options.clear()
+    # Without this one they tell all that they do.
+    _told_options["default_sdk_harness_log_level"] = "WARNING"
+    _told_options.update(json_options(options))
     register = worker_handlers.WorkerHandler.register_environment
     register(python_urns.SUBPROCESS_SDK, bytes)(ProcessWorker)

@@ -62,6 +62,9 @@ class Video(Record):
     size_bytes: int
     probe: Probe
     source: Source
+    changed_ns: int = 0
+    """When its file was last changed, as its file system says (ns of Unix time); 0 where nobody
+    looked. Never published, and part of no key."""
 
     @property
     def id(self) -> str:

@@ -68,11 +68,17 @@ def limit_bytes() -> float:
         raise StopRunError(f"{SIZE_VARIABLE}={text!r} is no number of gigabytes") from error
 
 
-def brought(url: str, *made_of: object, size_bytes: int | None = None) -> Path | None:
+def brought(
+    url: str,
+    *made_of: object,
+    size_bytes: int | None = None,
+    changed_s: float | None = None,
+) -> Path | None:
     """The copy of a file, made now if there is none yet; None if there is no such file.
 
-    `made_of`: what tells contents of one URL apart. Raises StorageError, also where the file has
-    another size than `size_bytes`, and OSError.
+    `made_of`: what tells contents of one URL apart. `changed_s`: when the file was last changed
+    (Unix time), so that its copy says the same on every machine. Raises StorageError, also where
+    the file has another size than `size_bytes`, and OSError.
     """
     place = _place(url, *made_of)
     with _locks[int(place.parent.name[:4], 16) % NUM_LOCKS]:
@@ -86,6 +92,8 @@ def brought(url: str, *made_of: object, size_bytes: int | None = None) -> Path |
             size = copy.stat().st_size
             if size_bytes is not None and size != size_bytes:
                 raise StorageError(f"{url}: has {size} bytes, not {size_bytes}; was it changed?")
+            if changed_s is not None:
+                os.utime(copy, (changed_s, changed_s))
             _move(copy, place)
     _grown(size)
     return place

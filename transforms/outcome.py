@@ -14,7 +14,9 @@ from transforms.machine_paths import without_paths
 Subject = tuple[str, str]
 """Id of a subject and of what it was made from."""
 
-FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE})
+FATAL_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
+)
 
 MAX_FAILURE_CHARS = 500
 

@@ -87,8 +87,17 @@ def _url_of(request: Any) -> str:
     return f"s3://{request.bucket}"
 
 
-@functools.cache
+_installing = threading.Lock()
+
+
 def install() -> None:
+    """As `_install`, once per process: of threads that come together, one does it."""
+    with _installing:
+        _install()
+
+
+@functools.cache
+def _install() -> None:
     """Have Beam use one S3 client per process and options, which waits for its server and says so.
 
     Beam makes one for every single request, which takes longer than the request. What a client of
@@ -97,17 +106,24 @@ def install() -> None:
     """
     made: dict[str, Any] = {}
     lock = threading.Lock()
+    # Beam gives the same options with each request, and to read them it makes the parser of its
+    # whole command line.
+    latest: list[tuple[Any, Any]] = [(object(), None)]
 
     plain: Any = boto3_client.Client
 
     class SharedClient(boto3_client.Client):
         def __init__(self, options: Any) -> None:
-            with lock:
-                key = repr(sorted(_s3_options(options).items()))
-                if key not in made:
-                    super().__init__(options)
-                    made[key] = self.client
-            self.client = made[key]
+            known, client = latest[0]
+            if known is not options:
+                with lock:
+                    key = repr(sorted(_s3_options(options).items()))
+                    if key not in made:
+                        super().__init__(options)
+                        made[key] = self.client
+                    client = made[key]
+                    latest[0] = (options, client)
+            self.client = client
             self._download_request = None
             self._download_stream = None
             self._download_pos = 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import platform
 import queue
 import secrets
 import stat
@@ -277,8 +278,12 @@ def _is_hosted(path: Path) -> bool:
 
 
 def private_folder() -> Path:
-    """A folder of this user alone, the same for all processes. Raises StopRunError if it is not."""
-    folder = Path(tempfile.gettempdir(), f"proofreel-{os.getuid()}")
+    """A folder of this user alone, the same for all processes of this machine.
+
+    Raises StopRunError if others can write there.
+    """
+    # With the machine's name: several may have one TMPDIR, and ports are of one machine.
+    folder = Path(tempfile.gettempdir(), f"proofreel-{os.getuid()}-{platform.node()}")
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     facts = folder.lstat()

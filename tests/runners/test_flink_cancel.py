@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 from apache_beam.portability.api import beam_job_api_pb2
-from apache_beam.runners.portability import job_server, portable_runner
+from apache_beam.runners.portability import flink_runner, job_server, portable_runner
 from apache_beam.runners.runner import PipelineState
 
 from runners import flink
@@ -127,3 +128,23 @@ def test_a_job_server_that_is_through_is_not_waited_for() -> None:
         flink.cancel_on_cluster(address, "nightly", frozenset(), server.stop)
     assert not server.stopped
     assert jobs == {"new": ("nightly", "CANCELED")}
+
+
+def test_two_runs_of_one_name_have_jobs_of_different_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[str] = []
+
+    class Result:
+        pass
+
+    def submit(_: object, pipeline: object, options: flink.Options) -> Result:
+        submitted.append(options.view_as(GoogleCloudOptions).job_name)
+        return Result()
+
+    monkeypatch.setattr(flink_runner.FlinkRunner, "run_portable_pipeline", submit)
+    with served({}) as address:
+        for _ in range(2):
+            given = [f"--flink_master={address}", "--job_name=nightly"]
+            runner, options = flink.prepare(given)
+            runner.run_portable_pipeline(None, options)
+    assert all(name.startswith("nightly-") for name in submitted)
+    assert len(set(submitted)) == 2

@@ -9,9 +9,14 @@ import time
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import WorkerOptions
+from apache_beam.testing.util import assert_that, equal_to
+from object_store import BUCKET, ObjectStore, objects  # noqa: F401 - a fixture
 
 from runners.launch import prepare
-from runners.process_workers import WorkerDiedError, words_of_death
+from runners.options import Options
+from runners.process_workers import WorkerDiedError, json_options, words_of_death
+from transforms.storage import read
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -66,3 +71,32 @@ def test_a_worker_that_dies_between_two_pieces_of_work_does_so_too() -> None:
     ):
         numbers = pipeline | beam.Create(range(3)) | beam.Reshuffle() | beam.Map(ends)
         _ = numbers | beam.GroupBy(lambda one: one) | beam.Map(lambda _: time.sleep(5))
+
+
+def test_worker_processes_know_the_options_of_the_run(
+    objects: ObjectStore,  # noqa: F811 - the fixture
+) -> None:
+    objects.client.put_object(Bucket=BUCKET, Key="a.txt", Body=b"here")
+    url = objects.url("a.txt")
+
+    def look(_: None) -> tuple[bool, bytes | None]:
+        return os.getpid() == launcher, read(url)
+
+    launcher = os.getpid()
+    numbers = ["--direct_num_workers=2", "--max_cache_memory_usage_mb=50"]
+    runner, options = prepare(["--direct_running_mode=multi_processing", objects.option, *numbers])
+    with beam.Pipeline(runner=runner, options=options) as pipeline:
+        found = pipeline | beam.Create([None]) | beam.Reshuffle() | beam.Map(look)
+        assert_that(found, equal_to([(False, b"here")]))
+
+
+def test_options_that_are_no_json_are_not_told() -> None:
+    numbers = ["--direct_num_workers=2"]
+    experiments = ["--experiments=one", "--experiments=two"]
+    options = Options(["--s3_endpoint_url=http://x.test", *experiments, *numbers])
+    options.view_as(WorkerOptions).machine_type = object()
+    assert json_options(options) == {
+        "s3_endpoint_url": "http://x.test",
+        "experiments": ["one", "two"],
+        "direct_num_workers": "2",
+    }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from object_store import ObjectStore
+from apache_beam.io.aws.clients.s3 import boto3_client
+from apache_beam.options.pipeline_options import PipelineOptions
+from object_store import ObjectStore, serving
 
 from transforms import s3_client
 from transforms.retry import RetryPolicy
@@ -97,3 +100,42 @@ def test_what_is_not_there_or_not_allowed_is_not_waited_for(
     with pytest.raises(StorageError, match="NoSuchBucket"):
         write("s3://no-such-bucket/x", b"")
     assert "the server fails" not in caplog.text
+
+
+def test_options_are_read_once_and_others_have_another_client(
+    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = objects.url("a.bin")
+    write(url, b"old")
+    reads: list[object] = []
+    monkeypatch.setattr(PipelineOptions, "get_all_options", _noted(reads))
+    for _ in range(3):
+        assert read(url) == b"old"
+    assert reads == []
+    with serving() as other:
+        for _ in range(3):
+            assert read(url) is None, "it is asked, and not the server from before"
+    assert len(reads) == 1 and other.requests
+
+
+def _noted(reads: list[object]) -> object:
+    plain = PipelineOptions.get_all_options
+
+    def get_all_options(options: PipelineOptions, *some: object, **more: object) -> object:
+        reads.append(options)
+        return plain(options, *some, **more)
+
+    return get_all_options
+
+
+def test_threads_that_come_together_set_it_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3_client, "Client", boto3_client.Client)
+    s3_client._install.cache_clear()
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(_installed, range(64)))
+    assert len(found) == 1
+
+
+def _installed(_: int) -> object:
+    s3_client.install()
+    return boto3_client.Client

@@ -163,6 +163,17 @@ def test_a_folder_that_others_may_write_to_is_not_used(
         private_folder()
 
 
+def test_machines_that_share_a_folder_for_temporary_files_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folders = []
+    for name in ("one", "other", "one"):
+        monkeypatch.setattr("platform.node", lambda name=name: name)
+        folders.append(private_folder())
+    assert folders[0] == folders[2] != folders[1]
+
+
 class _Use(beam.DoFn):
     """Uses the models as legs do, and tells by which processes."""
 

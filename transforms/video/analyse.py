@@ -18,7 +18,7 @@ from transforms.needs import Needs
 from transforms.outcome import Outcome
 from transforms.video import probe as probing
 from transforms.video.decode import DecodePass
-from transforms.video.fetching import local_path
+from transforms.video.fetching import check_same, opened_source
 from transforms.video.measures import FrameMeasurer, write_table
 from transforms.video.media_process import ffmpeg_version, time_limit_s
 from transforms.video.overlay_text import TextSettings, measure_text
@@ -130,9 +130,13 @@ def _decode(
         make_scorer(score_family), video.probe.height_px / max(video.probe.width_px, 1)
     )
     times: list[npt.NDArray[np.float64]] = []
-    with entry.building() as folder, SampleWriter(folder / SAMPLES_FILE) as samples:
+    with (
+        entry.building() as folder,
+        SampleWriter(folder / SAMPLES_FILE) as samples,
+        opened_source(video) as (_, descriptor),
+    ):
         decoding = DecodePass(
-            local_path(video.source),
+            f"/dev/fd/{descriptor}",
             video.probe,
             sample_fps=sample_fps,
             timeout_s=time_limit_s(
@@ -159,6 +163,7 @@ def _decode(
             # The video's fault or the machine's: the next run may see. Nothing is remembered.
             detail = f"codec {video.probe.codec}; ffmpeg failed"
             raise Rejected(Reason.NO_DECODABLE_FRAME, detail, lasting=False)
+        check_same(descriptor, video)
         return entry.finish(folder, facts)
 
 

@@ -23,12 +23,11 @@ import numpy.typing as npt
 from schemas.rejection import Reason, Rejected
 from schemas.video import Decoded, Video
 from transforms.memo import MemoStore
-from transforms.video.fetching import local_path
+from transforms.video.fetching import opened_source
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
     MediaProcess,
-    opened,
     time_limit_s,
 )
 
@@ -112,7 +111,7 @@ def packets(video: Video, decoded: Decoded, store: MemoStore) -> tuple[list[int]
     found = entry.get()
     if found is None:
         with ExitStack() as stack:
-            source, descriptor = stack.enter_context(opened(local_path(video.source)))
+            source, descriptor = stack.enter_context(opened_source(video))
             command = [
                 *(sys.executable, "-I", str(_CHILD), source),
                 *(ALLOWED_PROTOCOLS, ALLOWED_DEMUXERS),

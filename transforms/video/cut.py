@@ -33,13 +33,12 @@ from transforms.retry import is_passing
 from transforms.video.copying import packets, reorder_delay_us
 from transforms.video.cut_request import AUDIO_RATE_HZ, ClipReport, ClipRequest, CutRequest, reports
 from transforms.video.decode import DECODER_THREADS, SCALE_EXACT
-from transforms.video.fetching import local_path
+from transforms.video.fetching import check_same, opened_source
 from transforms.video.measures import read_times
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
     MediaProcess,
-    opened,
     time_limit_s,
 )
 from transforms.video.subtitles import SubtitleSettings, read_table
@@ -163,7 +162,7 @@ def _cut_missing(
     pass_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
     with ExitStack() as stack:
         folder = stack.enter_context(store.scratch())
-        source, descriptor = stack.enter_context(opened(local_path(video.source)))
+        source, descriptor = stack.enter_context(opened_source(video))
         requests = [
             ClipRequest(
                 file=f"{folder}/{number}.mp4",
@@ -204,6 +203,7 @@ def _cut_missing(
         child.send(request.to_json().encode())
         for report in reports(child.stdout):
             clip, entry = missing[report.number]
+            check_same(descriptor, video)
             yield clip, end_of(requests[report.number], clip, report, output, entry)
         code = child.wait()
         child.raise_if_killed()

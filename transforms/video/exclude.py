@@ -16,7 +16,7 @@ from schemas.base import content_hash
 from schemas.rejection import Reason, Rejection, Stage
 from schemas.source import Source
 from schemas.video import Video, video_id
-from transforms.video.inputs import BadInputError
+from transforms.video.inputs import BadInputError, lines_of
 
 COLUMNS = (
     *("id", "sha256", "uri", "path", "video", "name", "url", "source_url"),
@@ -97,10 +97,10 @@ def load_exclusion(files: Sequence[str], known: Mapping[str, str] | None = None)
 def _entries(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(lines_of(lines, MAX_LINE_CHARS), 1):
                 text = line.strip()
                 where = f"input.exclude: {path}:{number}"
-                if len(text) > MAX_LINE_CHARS:
+                if len(line.rstrip("\n")) > MAX_LINE_CHARS:
                     raise BadInputError(f"{where}: is longer than {MAX_LINE_CHARS} characters")
                 if text.startswith("{"):
                     yield from _of_json(text, where)

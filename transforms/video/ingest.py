@@ -7,15 +7,16 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from schemas.rejection import Reason, Rejected, Rejection, Stage
 from schemas.source import Source
 from schemas.video import Probe, Video
 from transforms.memo import MemoStore
 from transforms.outcome import Outcome
-from transforms.retry import is_passing
 from transforms.video import probe as probing
-from transforms.video.fetching import local_path
+from transforms.video.fetching import ChangedError, local_path
+from transforms.video.media_process import unreadable
 
 
 def ingest(source: Source, store: MemoStore) -> Video:
@@ -35,23 +36,43 @@ def ingest(source: Source, store: MemoStore) -> Video:
     except FileNotFoundError as error:
         raise Rejected(Reason.NOT_FOUND, "no such file") from error
     except OSError as error:
-        said = error.strerror or str(error)
-        raise Rejected(Reason.UNREADABLE, said, passing=is_passing(error)) from error
+        raise unreadable(error) from error
     entry = store.entry("probe", probing.VERSION, sha256)
     stored = entry.get()
+    found = _probed(path, facts.st_size) if stored is None else stored
+    # Somebody may be writing it still: then these bytes were never those of a whole file.
+    if _state(path) != (facts.st_size, facts.st_mtime_ns):
+        raise ChangedError
     if stored is None:
-        try:
-            stored = probing.probe(str(path), facts.st_size).model_dump(mode="json")
-        except Rejected as rejected:
-            if not rejected.lasting:
-                raise
-            stored = {"reason": rejected.reason, "detail": rejected.detail}
-        entry.put(stored)
-    if "reason" in stored:
-        raise Rejected(Reason(stored["reason"]), stored["detail"])
+        entry.put(found)
+    if "reason" in found:
+        raise Rejected(Reason(found["reason"]), found["detail"])
     return Video(
-        sha256=sha256, size_bytes=facts.st_size, probe=Probe.model_validate(stored), source=source
+        sha256=sha256,
+        size_bytes=facts.st_size,
+        probe=Probe.model_validate(found),
+        source=source,
+        changed_ns=facts.st_mtime_ns,
     )
+
+
+def _probed(path: Path, size_bytes: int) -> dict[str, Any]:
+    """What is to be remembered of a probe: its facts, or why the file is turned down."""
+    try:
+        return probing.probe(str(path), size_bytes).model_dump(mode="json")
+    except Rejected as rejected:
+        if not rejected.lasting:
+            raise
+        return {"reason": rejected.reason, "detail": rejected.detail}
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What tells a file from what it is after a change; None if it is not there any more."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
 
 
 def keep_one(videos: Iterable[Video]) -> tuple[Video, list[Rejection]]:

@@ -16,7 +16,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -201,9 +201,20 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         yield from enumerate(rows, 1)
     else:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
-            for number, line in enumerate(stream, 1):
+            for number, line in enumerate(lines_of(stream, MAX_MANIFEST_ROW_CHARS), 1):
                 if line.strip():
                     yield number, _json_row(line)
+
+
+def lines_of(stream: TextIO, most_chars: int) -> Iterator[str]:
+    """The lines of a text; of one that is longer than that, no more than a character beyond it.
+
+    What comes behind is passed over bit by bit: a file without a line's end may not fit in memory.
+    """
+    while line := stream.readline(most_chars + 1):
+        yield line
+        while len(line) > most_chars and not line.endswith("\n"):
+            line = stream.readline(most_chars + 1)
 
 
 def _json_row(line: str) -> Any:

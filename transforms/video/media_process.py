@@ -8,6 +8,7 @@ or a hang costs one video.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import io
 import logging
@@ -25,7 +26,9 @@ from typing import IO, cast
 import imageio_ffmpeg
 
 from schemas.rejection import Reason, Rejected
+from transforms.outcome import StopRunError
 from transforms.retry import is_passing
+from transforms.trouble import AGAIN
 
 LOG = logging.getLogger(__name__)
 
@@ -43,6 +46,14 @@ MEMORY_LIMIT_BYTES = 8 << 30
 
 FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM})
 """Signals that no fault of its own sends to a process: the system was out of memory, say."""
+
+_LESS = f"or take fewer workers, {AGAIN}"
+OF_MACHINE = {
+    errno.EMFILE: f"raise the limit of this process (`ulimit -n`), {_LESS}",
+    errno.ENFILE: f"raise the machine's limit (`sysctl fs.file-max`), {_LESS}",
+    errno.ENOMEM: f"give the machine more memory, {_LESS}",
+}
+"""Errors of opening and reading that would hit any file, and what to do."""
 
 _LOGGED_LINES, _LOGGED_LINE_CHARS = 20, 300
 _MAX_LINE_BYTES = 1 << 16
@@ -236,22 +247,31 @@ def without_addresses(line: str) -> str:
     return _LOCAL_FILE.sub("", _ADDRESS.sub("", line))
 
 
+def unreadable(error: OSError) -> Rejected:
+    """What becomes of a file that can't be opened or read.
+
+    Raises StopRunError where that is the machine's fault: then it says nothing of the file.
+    """
+    said = error.strerror or str(error)
+    if error.errno in OF_MACHINE:
+        raise StopRunError(f"files can't be opened: {said}; {OF_MACHINE[error.errno]}") from error
+    return Rejected(Reason.UNREADABLE, said, lasting=False, passing=is_passing(error))
+
+
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[tuple[str, int]]:
     """A file as ffmpeg is to open it, and the descriptor to hand to the process.
 
     A descriptor instead of a name: names can hold anything, also what would be taken for options
     or, as ffmpeg writes them into its log, for a part of the log.
-    Raises Rejected(not_found or unreadable).
+    Raises Rejected(not_found or unreadable), StopRunError where the machine can't open any file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise Rejected(Reason.NOT_FOUND, "the file has vanished", lasting=False) from error
     except OSError as error:
-        raise Rejected(
-            Reason.UNREADABLE, error.strerror or "", lasting=False, passing=is_passing(error)
-        ) from error
+        raise unreadable(error) from error
     try:
         yield f"file:/dev/fd/{descriptor}", descriptor
     finally:

@@ -22,7 +22,7 @@ from schemas.clip import SILENCE_LUFS
 from schemas.video import Decoded, Probe, Video
 from transforms.memo import MemoStore
 from transforms.video import probe as probing
-from transforms.video.fetching import local_path
+from transforms.video.fetching import opened_source
 from transforms.video.measures import write_table
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
@@ -30,7 +30,6 @@ from transforms.video.media_process import (
     MediaProcess,
     ffmpeg_exe,
     ffmpeg_version,
-    opened,
     time_limit_s,
 )
 
@@ -78,20 +77,18 @@ def measure_loudness(video: Video, decoded: Decoded, store: MemoStore) -> str:
     made_of = [video.sha256, probing.VERSION, ffmpeg_version(), probe.audio.index, end_s]
     entry = store.entry("loudness", VERSION, made_of)
     if entry.get() is None:
-        timeout_s = time_limit_s(video.size_bytes, min(probe.container_duration_s, end_s))
-        blocks = _measure(local_path(video.source), probe, probe.audio.index, end_s, timeout_s)
+        blocks = _measure(video, probe.audio.index, end_s)
         with entry.building() as folder:
             _write(blocks, folder / LOUDNESS_FILE)
             entry.finish(folder, {})
     return entry.ref(LOUDNESS_FILE)
 
 
-def _measure(
-    path: str, probe: Probe, audio_index: int, end_s: float, timeout_s: float
-) -> dict[int, float]:
+def _measure(video: Video, audio_index: int, end_s: float) -> dict[int, float]:
     """Loudness by the block's last step; empty if the sound can't be decoded."""
-    with opened(path) as (source, descriptor):
-        command = loudness_command(source, probe, audio_index, end_s)
+    timeout_s = time_limit_s(video.size_bytes, min(video.probe.container_duration_s, end_s))
+    with opened_source(video) as (source, descriptor):
+        command = loudness_command(source, video.probe, audio_index, end_s)
         with MediaProcess(command, timeout_s=timeout_s, pass_fds=[descriptor]) as process:
             pipe = io.BufferedReader(cast(io.RawIOBase, process.stdout), 1 << 16)
             with io.TextIOWrapper(pipe, "ascii", "replace") as lines:

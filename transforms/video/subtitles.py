@@ -28,12 +28,11 @@ from schemas.video import SubtitleStream, Video
 from transforms.memo import Entry, MemoStore
 from transforms.video import probe as probing
 from transforms.video.cues import Cue, CueTable, clean, tidy
-from transforms.video.fetching import local_path
+from transforms.video.fetching import ChangedError, opened_source
 from transforms.video.media_process import (
     ALLOWED_DEMUXERS,
     ALLOWED_PROTOCOLS,
     MediaProcess,
-    opened,
     time_limit_s,
 )
 from transforms.video.sidecars import (
@@ -101,7 +100,7 @@ class _Choice:
 def read_subtitles(video: Video, store: MemoStore, settings: SubtitleSettings) -> Subtitles:
     """The first usable subtitles of a video, in order of preference; read once.
 
-    Raises OSError where the machine is at fault.
+    Raises OSError where the machine is at fault, ChangedError where the video's file changed.
     """
     if not settings.enabled:
         return Subtitles()
@@ -219,7 +218,7 @@ def _read(request: dict[str, Any], video: Video, entry: Entry) -> Any:
     try:
         reply = _ask_child(request, video)
     except Rejected as rejected:
-        if rejected.passing:
+        if rejected.passing or isinstance(rejected, ChangedError):
             raise
         # The machine's fault or the file's: the next run may see.
         raise UnusableError(f"{rejected.reason}: {rejected.detail}") from rejected
@@ -239,7 +238,7 @@ def _ask_child(request: dict[str, Any], video: Video) -> dict[str, Any]:
         timeout_s, descriptors = FILE_TIMEOUT_S, []
         if "stream" in request:
             timeout_s = time_limit_s(video.size_bytes, video.probe.container_duration_s)
-            source, descriptor = stack.enter_context(opened(local_path(video.source)))
+            source, descriptor = stack.enter_context(opened_source(video))
             allowed = {"protocols": ALLOWED_PROTOCOLS, "demuxers": ALLOWED_DEMUXERS}
             request = {**request, **allowed, "source": source}
             descriptors = [descriptor]

@@ -6,6 +6,7 @@ twelve bits of the frame's number, so that a torn or mixed picture is noticed an
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import wave
@@ -201,6 +202,18 @@ def analysed(
     video = ingest(Source(uri=path.name, location=location(path)), store)
     decoded = analyse(video, store, limits, score_family=shots.score_family, sample_fps=SAMPLE_FPS)
     return video, decoded
+
+
+def taken_for(video: Video, path: Path) -> Video:
+    """The video of one file, as it would be if another file had been taken for it."""
+    data = path.read_bytes()
+    return video.model_copy(
+        update={
+            "source": video.source.model_copy(update={"location": location(path)}),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size_bytes": len(data),
+        }
+    )
 
 
 def work_through(path: Path, store: MemoStore, shots: ShotSettings = THIRDS) -> Work:

@@ -5,6 +5,7 @@ The kinds of bad input themselves are in tests/torture.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from clock_video import (
     Work,
     analysed,
     run_ffmpeg,
+    taken_for,
     work_through,
     write_beeps,
     write_clock,
@@ -33,11 +35,12 @@ from schemas.source import Source, location
 from transforms.memo import MemoStore
 from transforms.naming import named
 from transforms.outcome import StopRunError
+from transforms.retry import is_passing
 from transforms.video.analyse import InputSettings, analyse
 from transforms.video.cut import CutSettings, cut
 from transforms.video.decode import DecodePass
 from transforms.video.ingest import Ingester, ingest, keep_one
-from transforms.video.media_process import MediaProcess, ffmpeg_exe, time_limit_s
+from transforms.video.media_process import MediaProcess, ffmpeg_exe, opened, time_limit_s
 
 UseFfmpeg = Callable[[str], None]
 ONE_SECOND = InputSettings(min_duration_s=1.0)
@@ -125,8 +128,7 @@ def test_playlists_that_get_past_the_probe_reach_nothing(
         str(path), plain.video.probe, sample_fps=2.0, timeout_s=20, on_sample=lambda *_: None
     )
     assert list(decoding.batches()) == []
-    source = plain.video.source.model_copy(update={"location": location(path)})
-    video = plain.video.model_copy(update={"source": source})
+    video = taken_for(plain.video, path)
     ends = cut(video, plain.decoded, plain.clips, MemoStore(plain.store.root), CutSettings(crf=29))
     assert all(isinstance(end, Rejected) for end in ends.values())
     assert not listener.somebody_came()
@@ -144,6 +146,37 @@ def test_a_file_without_rights(tmp_path: Path, store: MemoStore, plain: Work) ->
         os.seteuid(before)
     assert rejected.reason is Reason.UNREADABLE
     assert str(tmp_path) not in rejected.detail
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("step", ["ingest", "decode"])
+def test_a_machine_that_opens_no_more_files_costs_no_video(
+    store: MemoStore, plain: Work, monkeypatch: pytest.MonkeyPatch, number: int, step: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(plain.path))
+
+    with monkeypatch.context() as short, pytest.raises(StopRunError, match="then run") as caught:
+        if step == "ingest":
+            short.setattr(Path, "open", refuse)
+            ingest(plain.video.source, store)
+        else:
+            short.setattr(os, "open", refuse)
+            with opened(str(plain.path)):
+                pass
+    assert is_passing(caught.value) == (number == errno.ENOMEM), "memory is waited for"
+
+
+def test_a_disk_that_fails_over_one_file_costs_that_video(
+    store: MemoStore, plain: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(plain.path))
+
+    with monkeypatch.context() as broken, pytest.raises(Rejected) as caught:
+        broken.setattr(Path, "open", refuse)
+        ingest(plain.video.source, store)
+    assert caught.value.reason is Reason.UNREADABLE
 
 
 def test_a_file_that_vanishes_is_not_remembered_as_bad(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clock_video import Clock, Work, analysed, decoded_clock, work_through, write_clock
+from clock_video import Clock, Work, analysed, decoded_clock, taken_for, work_through, write_clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -273,8 +273,7 @@ def test_an_encoder_that_loses_frames_is_noticed(
 def test_a_file_that_decodes_otherwise_than_before_is_noticed(fresh: Work, tmp_path: Path) -> None:
     slower = write_clock(tmp_path, Clock("slower.mp4", unit=Fraction(1, 24), rate=Fraction(24)))
     slower.rename(tmp_path / "other.mp4")
-    source = fresh.video.source.model_copy(update={"location": str(tmp_path / "other.mp4")})
-    video = fresh.video.model_copy(update={"source": source})
+    video = taken_for(fresh.video, tmp_path / "other.mp4")
     ends = cut(video, fresh.decoded, fresh.clips, fresh.store, CutSettings())
     assert {end.reason for end in ends.values()} == {Reason.CUT_FAILED}
 

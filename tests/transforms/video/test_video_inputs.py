@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from listed_inputs import expand_inputs
 
 from schemas.rejection import Reason, Rejection, Stage
 from schemas.source import Source
-from transforms.video.inputs import BadInputError
+from transforms.video.inputs import BadInputError, lines_of
 
 
 def touch(*paths: Path) -> None:
@@ -227,6 +228,26 @@ def test_a_broken_row_costs_only_itself(tmp_path: Path, line: bytes) -> None:
     assert (rejection.subject, rejection.reason) == ("m.jsonl:3", Reason.BAD_ROW)
     assert BROKEN_LINES[line] in rejection.detail
     assert Rejection.from_json(rejection.to_json().encode()) == rejection
+
+
+def test_a_line_without_an_end_is_never_held_whole() -> None:
+    asked: list[int] = []
+
+    class Text(io.StringIO):
+        def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+            asked.append(size)
+            return super().readline(size)
+
+    ten = "0123456789"
+    lines = [f"{ten}\n", f"{3 * ten}\n", "\n", "next\n", 4 * ten]
+    assert list(lines_of(Text("".join(lines)), 10)) == [
+        f"{ten}\n",
+        f"{ten}0",
+        "\n",
+        "next\n",
+        f"{ten}0",
+    ]
+    assert set(asked) == {11}
 
 
 @pytest.mark.parametrize(
