@@ -13,7 +13,6 @@ from pipelines.way import Plan, Way, case_subject, one_of
 from schemas.case import Attempt, Case, Scene
 from schemas.rejection import Rejection, Stage
 from schemas.source import Source
-from schemas.video import Video
 from transforms.annotate.constructed import Constructor
 from transforms.annotate.describe import (
     ClipDescriber,
@@ -30,9 +29,9 @@ from transforms.verify.examine import Examiner
 from transforms.verify.loop import Answerer, Verifier
 from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter, Standing, of_other_video, with_first
-from transforms.video.exclude import Exclusion
-from transforms.video.ingest import Ingester, keep_one
+from transforms.video.ingest import Ingester
 from transforms.video.input_pieces import Pieces, ReadPieces
+from transforms.video.same_inputs import KeepOne, one_of_same_subject, with_same
 from transforms.video.segment import Segmenter
 from transforms.video.shots import Join
 from transforms.video.speech import Transcriber
@@ -63,9 +62,11 @@ class Curate(Way):
         listed = root | "Sources" >> ReadPieces(self._sources, Source, store)
         sources = listed | "Spread0" >> beam.Reshuffle()
         found = self._leg(sources, Stage.INGEST, Ingester(store), _source_subject)
-        same = found | "BySha" >> beam.GroupBy(lambda video: video.id)
-        keep_one = KeepOne(self._plan.exclusion)
-        kept = self._between(same, Stage.INGEST, keep_one, same_bytes, "KeepOne")
+        exclusion = self._plan.exclusion
+        by_sha = found | "BySha" >> beam.GroupBy(lambda video: video.id)
+        same = by_sha | "WithSame" >> beam.FlatMap(with_same, exclusion)
+        keep_one = KeepOne(exclusion)
+        kept = self._between(same, Stage.INGEST, keep_one, one_of_same_subject, "KeepOne")
         self._count_out(Stage.INGEST, kept)
         return kept | "Spread1" >> beam.Reshuffle()
 
@@ -189,25 +190,6 @@ class Curate(Way):
                 stood = cases | f"Stood{number}" >> beam.FlatMap(_accepted_of, number)
                 self._count_out(Stage.EXAMINE, stood)
         return cases
-
-
-@dataclass(frozen=True)
-class KeepOne:
-    """Of inputs with the same bytes one, or none if one of them is excluded."""
-
-    exclusion: Exclusion
-
-    def __call__(self, element: tuple[str, Iterable[Video]]) -> Outcome[Video]:
-        videos = list(element[1])
-        if excluded := self.exclusion.left_out(videos):
-            return Outcome([], excluded, len(videos))
-        video, rejections = keep_one(videos)
-        return Outcome([video], rejections, len(videos))
-
-
-def same_bytes(element: tuple[str, Iterable[Video]]) -> list[tuple[str, str]]:
-    """What a group of inputs with the same bytes stands for."""
-    return [(video.source.uri, "") for video in element[1]]
 
 
 def _of_one_video(element: tuple[Scene, Standing]) -> Outcome[Scene]:

@@ -12,7 +12,6 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.config import Config, ConfigError
-from pipelines.curate import KeepOne, same_bytes
 from pipelines.look_at_inputs import check_inputs
 from pipelines.run import Prepare, locked
 from pipelines.store import store_of
@@ -31,9 +30,9 @@ from transforms.outcome import Outcome
 from transforms.progress import NOWHERE
 from transforms.publish.files import write_text
 from transforms.video.analyse import Analyser
-from transforms.video.exclude import Exclusion
 from transforms.video.ingest import Ingester
 from transforms.video.input_pieces import Pieces, ReadPieces, keep_pieces
+from transforms.video.same_inputs import KeepOne, one_of_same_subject, with_same
 from transforms.video.sorted_inputs import SortedInputs, sorted_inputs
 
 
@@ -103,7 +102,8 @@ class _Embed(beam.PTransform):
         kept = (
             ingested[OUT]
             | "BySha" >> beam.GroupBy(lambda video: video.id)
-            | "KeepOne" >> Leg(Stage.INGEST, KeepOne(Exclusion()), same_bytes, NOWHERE)
+            | "WithSame" >> beam.FlatMap(with_same)
+            | "KeepOne" >> Leg(Stage.INGEST, KeepOne(), one_of_same_subject, NOWHERE)
         )
         analyser = Analyser(config.input, config.shots.score_family, config.features.fps, store)
         decoded = (

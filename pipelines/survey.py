@@ -33,7 +33,8 @@ from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter, clip_size_px
 from transforms.video.exclude import Exclusion, load_exclusion
 from transforms.video.fetching import local_path
-from transforms.video.ingest import ingest, keep_one
+from transforms.video.ingest import ingest
+from transforms.video.same_inputs import keep_one
 from transforms.video.segment import Segmenter
 from transforms.video.speech import Transcriber
 

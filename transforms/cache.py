@@ -21,8 +21,10 @@ from pathlib import Path
 from schemas.base import content_hash
 from transforms.outcome import StopRunError
 from transforms.storage import StorageError, fetch
+from transforms.trouble import minding
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "PROOFREEL_CACHE", "PROOFREEL_CACHE_GB"
+COPIES = f"folder of copies of remote files ({FOLDER_VARIABLE} names another)"
 DEFAULT_GB = 50.0
 KEPT_S = 3_600.0
 """A copy that was asked for so recently stays, whatever room it takes."""
@@ -78,10 +80,10 @@ def brought(
 
     `made_of`: what tells contents of one URL apart. `changed_s`: when the file was last changed
     (Unix time), so that its copy says the same on every machine. Raises StorageError, also where
-    the file has another size than `size_bytes`, and OSError.
+    the file has another size than `size_bytes`, and StopRunError where copies can't be written.
     """
     place = _place(url, *made_of)
-    with _locks[int(place.parent.name[:4], 16) % NUM_LOCKS]:
+    with _locks[int(place.parent.name[:4], 16) % NUM_LOCKS], minding(cache_folder(), COPIES):
         found = _found(place, size_bytes)
         if found is not None:
             return found
@@ -113,13 +115,17 @@ def drop(url: str, *made_of: object) -> None:
 
 @contextmanager
 def making() -> Iterator[Path]:
-    """A folder for files in the making, on the same disk as the copies."""
+    """A folder for files in the making, on the same disk as the copies.
+
+    Raises StopRunError where it can't be written, also in place of the block's errors of that kind.
+    """
     folder = cache_folder() / "tmp" / uuid.uuid4().hex
-    folder.mkdir(parents=True, mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with minding(cache_folder(), COPIES):
+        folder.mkdir(parents=True, mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_cache() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,18 @@ def mount() -> Iterator[Mount]:
     """Mounts a disk of some KiB in memory; it is unmounted after the test."""
     with ExitStack() as stack:
         yield lambda folder, size: stack.enter_context(small_disk(folder, size))
+
+
+@pytest.fixture(params=["disk", "limit"])
+def little_room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Arguments of `subprocess.run` with which temporary files may take 1 MiB: on a real disk, and
+    by a limit of the process, which there is where nobody may mount."""
+    if request.param == "disk":
+        with small_disk(tmp_path / "temporary", KIB) as folder:
+            yield {"env": {**os.environ, "TMPDIR": str(folder)}}
+        return
+    limits = KIB * KIB, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    yield {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)}
 
 
 @contextmanager

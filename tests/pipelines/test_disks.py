@@ -10,8 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from object_store import ObjectStore, objects
 from pipeline_helpers import FAST, left_half_built, piece_of_long_video, run_here, sha256_of_files
 from small_disks import ROOMY_KIB, Mount, remount, size_kib
+
+from transforms.cache import cache_folder
+
+__all__ = ["objects"]
 
 RUN = (*FAST, "--set", "shots.max_clip_s=6")
 
@@ -66,6 +71,39 @@ def test_a_store_whose_disk_is_full(
     assert "run the same command again" in line
     remount(store, f"size={ROOMY_KIB}k")
     assert_goes_on(videos, out, store, whole)
+
+
+@pytest.mark.parametrize("remote", ["inputs", "store"])
+def test_a_folder_of_copies_whose_disk_is_full(
+    remote: str,
+    videos: Path,
+    whole: Path,
+    mount: Mount,
+    objects: ObjectStore,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Videos at a URL are copied there, and what goes into a store at a URL is built there."""
+    out = tmp_path / "out"
+    if remote == "inputs":
+        objects.put(videos / "street.mp4", "in/street.mp4")
+        ways: tuple[object, ...] = (objects.url("in"), "--store", tmp_path / "store")
+        room = size_kib(videos) // 2
+    else:
+        ways = videos, "--store", objects.url("store")
+        room = size_kib(whole / "work" / "memo" / "decode") // 2
+    copies = mount(cache_folder(), room)
+    assert run_here(*ways, objects.option, "--out", out, *RUN) == 1
+    line = the_line(capsys)
+    named = "the folder of copies of remote files (PROOFREEL_CACHE names another)"
+    assert line.startswith(f"proofreel: {named} {copies}: its disk is full (")
+    assert "MiB free" in line
+    assert "run the same command again" in line
+    assert not (out / "dataset").exists(), "nothing half-made is published"
+    assert list((copies / "tmp").glob("*")) == [], "nothing half-built takes up room"
+    remount(copies, f"size={ROOMY_KIB}k")
+    assert run_here(*ways, objects.option, "--out", out, *RUN) == 0
+    assert sha256_of_files(out / "dataset") == sha256_of_files(whole / "dataset")
 
 
 @pytest.mark.parametrize("what", ["dataset", "records"])

@@ -6,17 +6,19 @@ Each video has the name of a leg, and that leg's code raises whenever it meets i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_server import MODEL, Answer, Ask, ChatServer, completion_of
 from pipeline_helpers import FAST, UNEXAMINED, ffmpeg, rejected_rows, run_here, samples
+from tiny_whisper import write_tiny_whisper
 
 from pipelines import curate
 from pipelines.records import records
 from schemas.case import Case
+from transforms.annotate.constructed import Constructor
 from transforms.annotate.describe import ClipDescriber, VideoNarrator
 from transforms.annotate.propose import Proposer, TaskMaker
 from transforms.features.stage import QualityGate
@@ -27,6 +29,7 @@ from transforms.video.analyse import Analyser
 from transforms.video.cut import Cutter
 from transforms.video.ingest import Ingester
 from transforms.video.segment import Segmenter
+from transforms.video.speech import Transcriber
 
 GOOD, RECORD = "good", "record"
 LEGS: dict[str, tuple[Any, str, str]] = {
@@ -51,6 +54,11 @@ LEGS: dict[str, tuple[Any, str, str]] = {
     "write": (publishing, "card_entry", "route"),
 }
 """What raises, by the name of the video, and at which stage that is to be told."""
+UNUSUAL: dict[str, tuple[Any, str, str]] = {
+    "transcribe": (Transcriber, "__call__", "transcribe"),
+    "construct": (Constructor, "__call__", "construct"),
+}
+"""The same for legs that are only there if they are asked for."""
 
 HOLDERS = ("case", "scene", "footage", "video", "source", "media")
 
@@ -106,38 +114,76 @@ def teacher(said: Ask) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def server() -> Iterator[ChatServer]:
+    one = ChatServer(teacher).start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def out(server: ChatServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("poison")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curate, "_scene_record", unkept(curate._scene_record))
+        settings = ("describe.levels=video",)
+        assert run_poisoned(folder, server, [GOOD, RECORD], LEGS, settings) == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def unusual(server: ChatServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unusual")
+    model = write_tiny_whisper(folder / "whisper")
+    settings = f"speech.model={model}", "speech.device=cpu", "constructed.per_clip=1"
+    assert run_poisoned(folder, server, [GOOD], UNUSUAL, settings) == 0
+    return folder / "out"
+
+
+def run_poisoned(
+    folder: Path,
+    server: ChatServer,
+    others: Sequence[str],
+    legs: dict[str, tuple[Any, str, str]],
+    settings: Sequence[str],
+) -> int:
+    """A run over a video for each leg, with a poison for each, and others; its exit code."""
     (folder / "videos").mkdir()
-    for number, leg in enumerate([GOOD, RECORD, *LEGS]):
+    for number, leg in enumerate([*others, *legs]):
         picture = f"testsrc2=s=96x64:r=10:d=2,hue=h={number * 17}"
         ffmpeg("-f", "lavfi", "-i", picture, folder / "videos" / f"{leg}.mp4")
-    server = ChatServer(teacher).start()
-    settings = (
+    usual = (
+        *("shots.detector=fixed", "shots.min_clip_s=0.5", "shots.max_clip_s=1"),
+        *("select.min_motion_speed=0", "select.max_motion_speed_p90=1000"),
         *("teacher.kind=openai", f"teacher.model={MODEL}", f"teacher.url={server.url}"),
-        *("teacher.samples=1", "tasks.per_clip=1", "describe.levels=video"),
-        *("verify.repair_rounds=0", "shots.detector=fixed", "shots.min_clip_s=0.5"),
-        *("shots.max_clip_s=1", "select.min_motion_speed=0", "select.max_motion_speed_p90=1000"),
+        *("teacher.samples=1", "tasks.per_clip=1", "verify.repair_rounds=0"),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
-        for leg, (place, name, _) in LEGS.items():
+        for leg, (place, name, _) in legs.items():
             work = getattr(place, name)
             patch.setattr(place, name, poisoned(work, leg, int(isinstance(place, type))))
-        patch.setattr(curate, "_scene_record", unkept(curate._scene_record))
-        sets = [part for one in settings for part in ("--set", one)]
-        code = run_here(folder / "videos", "--out", folder / "out", *FAST, *UNEXAMINED, *sets)
-    server.stop()
-    assert code == 0
-    return folder / "out"
+        sets = [part for one in (*usual, *settings) for part in ("--set", one)]
+        return run_here(folder / "videos", "--out", folder / "out", *FAST, *UNEXAMINED, *sets)
 
 
 @pytest.mark.parametrize("leg", LEGS)
 def test_it_costs_itself_at_its_own_leg(leg: str, out: Path) -> None:
+    assert_costs_itself(leg, LEGS[leg][2], out)
+
+
+@pytest.mark.parametrize("leg", UNUSUAL)
+def test_it_does_so_in_legs_that_are_asked_for(leg: str, unusual: Path) -> None:
+    assert_costs_itself(leg, UNUSUAL[leg][2], unusual)
+    assert check_dataset(unusual / "dataset") == []
+    named = {one["media"][0]["source_uri"] for one in samples(unusual).values()}
+    assert f"{GOOD}.mp4" in named and "transcribe.mp4" not in named
+
+
+def assert_costs_itself(leg: str, stage: str, out: Path) -> None:
     found = [row for row in rejected_rows(out) if f"KeyError: '{leg}'" in row["detail"]]
-    assert {(row["stage"], row["reason"]) for row in found} == {(LEGS[leg][2], "internal_error")}
+    assert {(row["stage"], row["reason"]) for row in found} == {(stage, "internal_error")}
     # An input or a video, or what became of each of its two clips.
-    whole = LEGS[leg][2] in ("ingest", "decode", "segment")
+    whole = stage in ("ingest", "decode", "segment")
     assert len(found) == (1 if whole else 2)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from object_store import objects  # noqa: F401 - a fixture
-from small_disks import mount  # noqa: F401 - a fixture
+from small_disks import little_room, mount  # noqa: F401 - fixtures
 
 from transforms.video.media_process import MediaProcess
 

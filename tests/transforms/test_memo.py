@@ -130,20 +130,29 @@ def test_many_builders_at_once(store: MemoStore) -> None:
     assert list(Path(store.root, "tmp").iterdir()) == []
 
 
-@pytest.mark.parametrize("left", [None, b"", b'{"cut', b"\xff"])
-def test_what_a_power_failure_leaves_is_made_anew(store: MemoStore, left: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        *((RESULT_FILE, left) for left in (None, b"", b'{"cut', b"\xff")),
+        *(("clip.mp4", left) for left in (None, b"", b"who")),
+    ],
+)
+def test_what_a_power_failure_leaves_is_made_anew(
+    store: MemoStore, name: str, left: bytes | None
+) -> None:
     entry = store.entry("s", 1)
-    entry.put("whole")
-    result = store.path(entry.ref(RESULT_FILE))
-    (result.parent / "clip.mp4").touch()
+    with entry.building() as folder:
+        (folder / "clip.mp4").write_bytes(b"whole")
+        entry.finish(folder, "whole")
+    file = store.path(entry.ref(name))
     if left is None:
-        result.unlink()
+        file.unlink()
     else:
-        result.write_bytes(left)
+        file.write_bytes(left)
     assert entry.get() is None
     entry.put("again")
     assert entry.get() == "again"
-    assert [file.name for file in result.parent.iterdir()] == [RESULT_FILE]
+    assert [one.name for one in file.parent.iterdir()] == [RESULT_FILE]
 
 
 def test_a_store_that_went_away_is_not_made_anew(store: MemoStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,11 @@ from typing import Any
 
 import pytest
 from object_store import BUCKET, ObjectStore
+from small_disks import KIB, ROOMY_KIB, Mount, remount
 
 from transforms import cache, remote_memo
 from transforms.memo import RESULT_FILE, Entry, MemoStore
+from transforms.outcome import StopRunError
 from transforms.remote_memo import RemoteMemoStore, open_store
 from transforms.storage import StorageError, check_usable
 
@@ -73,6 +76,41 @@ def test_what_was_put_is_found_again_under_the_key_that_it_has_in_a_folder(
 def test_results_that_are_nothing_differ_from_no_result(store: MemoStore) -> None:
     store.entry("s", 1).put([])
     assert store.entry("s", 1).get() == []
+
+
+def test_a_full_disk_of_copies_is_named(store: MemoStore, mount: Mount) -> None:
+    """Where a copy is fetched, and where an entry or anything else is made before it is put."""
+    with on_machine("roomy"):
+        entry = with_file(store, bytes(KIB * KIB))
+    copies = mount(cache.cache_folder() / "full", KIB // 2)
+
+    def make(folder: Path) -> None:
+        (folder / "clip.mp4").write_bytes(bytes(KIB * KIB))
+
+    with on_machine("full"):
+        for making in (store.scratch(), store.entry("s", 2).building()):
+            with pytest.raises(StopRunError, match=told_of(copies)), making as folder:
+                make(folder)
+        with pytest.raises(StopRunError, match=told_of(copies)):
+            store.path(entry.ref("clip.mp4"))
+        remount(copies, f"size={ROOMY_KIB}k")
+        assert store.path(entry.ref("clip.mp4")).stat().st_size == KIB * KIB
+        assert list((copies / "tmp").iterdir()) == []
+
+
+def test_a_folder_of_copies_that_is_read_only_is_named(store: MemoStore, mount: Mount) -> None:
+    """Also if the copy is there: its time of use can't be set."""
+    with on_machine("disk"):
+        copies = mount(cache.cache_folder(), ROOMY_KIB)
+        entry = with_file(store)
+        remount(copies, "ro")
+        with pytest.raises(StopRunError, match=told_of(copies, "is on a disk that is read-only")):
+            store.path(entry.ref("clip.mp4"))
+
+
+def told_of(copies: Path, what: str = "its disk is full") -> str:
+    named = f"the folder of copies of remote files (PROOFREEL_CACHE names another) {copies}"
+    return rf"^{re.escape(named)}:? {what}"
 
 
 def test_files_come_with_their_result(store: MemoStore, objects: ObjectStore) -> None:

@@ -32,8 +32,8 @@ from transforms.features.duplicates import (
 )
 from transforms.features.embed import Vectors
 from transforms.features.pictures import frame_vectors, mean_vector
-from transforms.memo import Entry, MemoStore
-from transforms.outcome import is_fatal
+from transforms.memo import STORE, Entry, MemoStore
+from transforms.outcome import StopRunError, is_fatal
 from transforms.retry import RetryPolicy, tried
 
 LOG = logging.getLogger(__name__)
@@ -272,9 +272,15 @@ def _table(ref: str, store: MemoStore) -> pa.Table:
 
 @contextmanager
 def _mended(ref: str, store: MemoStore) -> Iterator[None]:
-    """What turns out to be damaged in the store is gone, so that running again mends it."""
+    """What turns out to be damaged in the store is gone, so that running again mends it.
+
+    Raises StopRunError, which says so.
+    """
     try:
         yield
-    except (ValueError, EOFError):
+    except (ValueError, EOFError) as error:
         store.forget(ref)
-        raise
+        raise StopRunError(
+            f"what clips are compared by in the {STORE} {store.root} was damaged ({ref}) and was "
+            "removed; run the same command again, it makes it anew"
+        ) from error

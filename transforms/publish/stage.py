@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import apache_beam as beam
 
 from schemas.case import Case
 from schemas.sample import Sample
 from transforms.draft import filling
-from transforms.memo import MemoStore
-from transforms.outcome import Outcome
+from transforms.memo import STORE, MemoStore
+from transforms.outcome import Outcome, StopRunError
 from transforms.publish.buckets import (
     BUCKET_SAMPLES,
     BucketPlan,
@@ -38,6 +39,9 @@ from transforms.publish.samples import make_sample
 from transforms.publish.shards import ShardInfo, write_shard
 from transforms.publish.spool import Packed, Spool, pack
 from transforms.verify.checks import VerifySettings
+
+NAMED = 3
+"""So many damaged clips are named, and the others counted."""
 
 
 @dataclass(frozen=True)
@@ -211,9 +215,29 @@ def _write(
         try:
             with filling(folder) as place:
                 return write_shard(ShardPlan(path=path, samples=spool.planned), spool, media, place)
-        except ValueError:
-            # A damaged mp4 in the store: gone, so that running again mends it.
-            for one in spool.planned:
-                if sha256_file(media[one.key]) != spool[one.key].media[0].sha256:
-                    store.forget(one.media_ref)
+        except ValueError as error:
+            if told := _without_damaged(spool, media, store):
+                raise StopRunError(told) from error
             raise
+
+
+def _without_damaged(spool: Spool, media: Mapping[str, Path], store: MemoStore) -> str:
+    """Remove mp4s from the store that are not as their samples say, so that running again mends
+    them; which these were, and what to do, or "" if there were none."""
+    damaged: dict[str, str] = {}
+    for one in spool.planned:
+        said = spool[one.key].media[0]
+        if one.media_ref not in damaged and sha256_file(media[one.key]) != said.sha256:
+            where = f"{said.source_uri} from {said.source_start_s:g} s on"
+            damaged[one.media_ref] = f"the clip of {where} ({one.media_ref})"
+    for ref in damaged:
+        store.forget(ref)
+    if not damaged:
+        return ""
+    names = list(damaged.values())
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    were = "was damaged and was" if len(names) == 1 else "were damaged and were"
+    return (
+        f"{', '.join(names[:NAMED])}{more} in the {STORE} {store.root} {were} removed; run the "
+        "same command again, it makes anew what is missing"
+    )

@@ -25,6 +25,9 @@ COLUMNS = (
 """What of a JSON line names a video."""
 MAX_LINE_CHARS = 100_000
 
+Match = tuple[str, str]
+"""The name of an input that must not come in, and why, in words."""
+
 _ROW_NUMBER = re.compile(r"[0-9]{1,7}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _YOUTUBE = r"[A-Za-z0-9_-]{11}"
@@ -57,21 +60,32 @@ class Exclusion:
             keys = [f"sha256:{sha256}", f"name:{video_id(sha256)}", *keys]
         return next((self.entries[key] for key in keys if key in self.entries), "")
 
+    def match(self, video: Video) -> Match | None:
+        """The input's name, and which entry it matches; None if none."""
+        why = self.why(video.source, video.sha256)
+        return (video.source.uri, why) if why else None
+
+    def rejection(self, video: Video, first: Match) -> Rejection:
+        """Of an input that has the same bytes as the one that matches first, or is that."""
+        why = self.why(video.source, video.sha256)
+        return Rejection(
+            stage=Stage.INGEST,
+            reason=Reason.EXCLUDED,
+            subject=video.source.uri,
+            detail=why or f"same bytes as {first[0]}, which is {first[1]}",
+        )
+
     def left_out(self, videos: Sequence[Video]) -> list[Rejection]:
-        """Rejections of inputs with the same bytes, all of them if one matches; none otherwise."""
-        matches = [(video.source.uri, self.why(video.source, video.sha256)) for video in videos]
-        first = next(((uri, why) for uri, why in sorted(matches) if why), None)
+        """Rejections of a few inputs with the same bytes, all of them if one matches; none
+        otherwise."""
+        first = min(filter(None, map(self.match, videos)), default=None)
         if first is None:
             return []
-        return [
-            Rejection(
-                stage=Stage.INGEST,
-                reason=Reason.EXCLUDED,
-                subject=uri,
-                detail=why or f"same bytes as {first[0]}, which is {first[1]}",
-            )
-            for uri, why in sorted(matches)
-        ]
+        ordered = sorted(videos, key=lambda video: video.source.uri)
+        return [self.rejection(video, first) for video in ordered]
+
+
+NOTHING_EXCLUDED = Exclusion()
 
 
 def load_exclusion(files: Sequence[str], known: Mapping[str, str] | None = None) -> Exclusion:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.rejection import Reason, Rejected, Rejection, Stage
+from schemas.rejection import Reason, Rejected
 from schemas.source import Source
 from schemas.video import Probe, Video
 from transforms.memo import MemoStore
@@ -73,25 +72,6 @@ def _state(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return facts.st_size, facts.st_mtime_ns
-
-
-def keep_one(videos: Iterable[Video]) -> tuple[Video, list[Rejection]]:
-    """Of files with the same bytes, the one whose name sorts first, with everybody's questions."""
-    ordered = sorted(videos, key=lambda video: (video.source.uri, video.source.path))
-    kept = ordered[0]
-    questions = dict.fromkeys(question for video in ordered for question in video.source.questions)
-    source = kept.source.model_copy(update={"questions": tuple(questions)})
-    rejections = [
-        Rejection(
-            stage=Stage.INGEST,
-            reason=Reason.DUPLICATE,
-            subject=video.source.uri,
-            parent=kept.id,
-            detail=f"same bytes as {kept.source.uri}",
-        )
-        for video in ordered[1:]
-    ]
-    return kept.model_copy(update={"source": source}), rejections
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import subprocess
 import sys
 import tracemalloc
@@ -157,16 +156,17 @@ def test_memory_does_not_grow_with_the_index(tmp_path: Path) -> None:
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def test_a_full_disk_for_temporary_files_is_named(dataset: Path) -> None:
+def test_a_full_disk_for_temporary_files_is_named(
+    dataset: Path, little_room: dict[str, Any]
+) -> None:
     """In a process of its own: SQLite looks only once where it may put its files."""
     write_tables(made_up(5 * READ_ROWS), INDEX_SCHEMA, dataset / INDEX_FILE)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "check", str(dataset)],
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, limits[1])),
         check=False,
+        **little_room,
     )
     assert done.returncode == 1
     [said] = done.stderr.splitlines()

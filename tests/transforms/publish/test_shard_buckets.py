@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import resource
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -175,12 +176,16 @@ def routed(clips: list[Clip], tmp_path: Path) -> list[Routed]:
     return found
 
 
-def written(routed: list[Routed], folder: Path, bucket_samples: int) -> list[ShardInfo]:
+def written(
+    routed: list[Routed], folder: Path, bucket_samples: int, shard_bytes: int = 60_000
+) -> list[ShardInfo]:
     """The shards of a pipeline run."""
     store = MemoStore(str(folder.parent / "store"))
     with beam.Pipeline() as pipeline:
         shards = (
-            pipeline | beam.Create(routed) | WriteShards(60_000, str(folder), store, bucket_samples)
+            pipeline
+            | beam.Create(routed)
+            | WriteShards(shard_bytes, str(folder), store, bucket_samples)
         )
 
         def note(found: list[ShardInfo]) -> None:
@@ -203,6 +208,40 @@ def test_a_run_writes_what_one_process_would(routed: list[Routed], tmp_path: Pat
     ]
     assert shards == alone
     assert len(alone) > 4
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_damaged_clips_in_the_store_are_said_and_removed(
+    number: int, routed: list[Routed], tmp_path: Path
+) -> None:
+    """So that the next run makes them anew; what is whole stays."""
+    in_entries = [one_in_entry(one, tmp_path / "store") for one in routed]
+    refs = sorted({one.planned.media_ref for one in in_entries})
+    damaged, whole = refs[:number], refs[number:]
+    for ref in damaged:
+        path = tmp_path / "store" / ref
+        path.write_bytes(bytes(path.stat().st_size))
+    # One shard, which all of them are in.
+    of_split = [one for one in in_entries if one.planned.split == SPLITS[0]]
+    with pytest.raises(StopRunError) as caught:
+        written(of_split, tmp_path / "run", 1_000, shard_bytes=10**9)
+    told = str(caught.value)
+    assert all(f"({ref})" in told for ref in damaged) and not any(ref in told for ref in whole)
+    assert "the clip of " in told and " s on " in told
+    were = "was damaged and was removed" if number == 1 else "were damaged and were removed"
+    assert f"in the memo store {tmp_path / 'store'} {were}; run the same command again" in told
+    for ref in refs:
+        assert (tmp_path / "store" / ref).exists() == (ref in whole)
+
+
+def one_in_entry(routed: Routed, store: Path) -> Routed:
+    """The same with its clip in an entry, as runs have it."""
+    name = routed.planned.media_ref
+    place = store / "cut" / name[:-4] / "clip.mp4"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes((store / name).read_bytes())
+    ref = place.relative_to(store).as_posix()
+    return replace(routed, planned=routed.planned.model_copy(update={"media_ref": ref}))
 
 
 def test_a_run_in_many_buckets(routed: list[Routed], tmp_path: Path) -> None:

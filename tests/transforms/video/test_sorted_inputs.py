@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tracemalloc
@@ -133,19 +132,20 @@ def test_a_limit_takes_the_first_and_what_they_ask(tmp_path: Path) -> None:
                 found.sources[len(names)]
 
 
-def test_a_full_disk_for_temporary_files_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_for_temporary_files_is_named(
+    tmp_path: Path, little_room: dict[str, Any]
+) -> None:
     """In a process of its own: SQLite looks only once where it may put its files."""
     path = manifest(tmp_path, "jsonl", MANY)
     code = (
         "import sys; from transforms.video.sorted_inputs import sorted_inputs\n"
         "with sorted_inputs(sys.argv[1:]): pass"
     )
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)],
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, limits[1])),
         check=False,
+        **little_room,
     )
     assert "StopRunError: the inputs can't be sorted in the folder for temp" in done.stderr

@@ -39,8 +39,9 @@ from transforms.retry import is_passing
 from transforms.video.analyse import InputSettings, analyse
 from transforms.video.cut import CutSettings, cut
 from transforms.video.decode import DecodePass
-from transforms.video.ingest import Ingester, ingest, keep_one
+from transforms.video.ingest import Ingester, ingest
 from transforms.video.media_process import MediaProcess, ffmpeg_exe, opened, time_limit_s
+from transforms.video.same_inputs import keep_one
 
 UseFfmpeg = Callable[[str], None]
 ONE_SECOND = InputSettings(min_duration_s=1.0)
