@@ -94,6 +94,8 @@ def run(
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
     StopRunError where a folder can't be written.
     """
+    # Workers may have another working folder than this process.
+    out = out.absolute()
     runner, options = prepare(beam_arguments)
     heeded = hints(runner, options)
     if heeded is not None:
