@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.metadata
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +56,8 @@ from transforms.video.sorted_inputs import SortedInputs, sorted_inputs
 from transforms.video.transnet import load_transnet
 from transforms.video.whisper import check_speech
 
+LOG = logging.getLogger(__name__)
+
 VERSIONED = (
     *("av", "numpy", "open_clip_torch", "opencv-python-headless", "pyarrow", "pydantic"),
     *("scenedetect-headless", "torch"),
@@ -62,6 +66,8 @@ VERSIONED = (
 
 MAX_LEFT = 8
 OUTPUT = "output folder"
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a file system answers that has no locks: NFS without its lock service, some mounts."""
 Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
 
 
@@ -342,7 +348,11 @@ def _run_pipeline(
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the output folder; the lock goes with the process, however that ends."""
+    """Hold the output folder; the lock goes with the process, however that ends.
+
+    Where the file system has no locks that is said, and the work goes on: each run builds in a
+    draft of its own, and one that begins later ends this one. Raises BusyError.
+    """
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -350,6 +360,14 @@ def locked(path: Path) -> Iterator[None]:
             raise BusyError(
                 f"another run works on {path.parent.parent}; wait for it or use another --out"
             ) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            LOG.warning(
+                "the file system of %s has no locks (%s): see to it that no other run works there",
+                path.parent.parent,
+                error.strerror,
+            )
         yield
 
 
