@@ -24,7 +24,14 @@ from pipelines.curate import Curate
 from pipelines.display import JsonLines, ProgressDisplay, View, view_on
 from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
-from pipelines.preflight import check_gpu, check_installed, check_prompts, check_teacher
+from pipelines.preflight import (
+    check_gpu,
+    check_installed,
+    check_named_models,
+    check_prompts,
+    check_teacher,
+    own_templates,
+)
 from pipelines.records import keep_prompts
 from pipelines.remote_output import RemoteOutput
 from pipelines.store import remember_store, store_of
@@ -39,7 +46,7 @@ from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.at_work import AtWork
 from transforms.draft import Draft, filling, new_draft, sweep_drafts
 from transforms.features.embed import RANDOM
-from transforms.features.reference import hashes_of, read_reference
+from transforms.features.reference import hashes_of, keep_reference, read_reference
 from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, Hints
 from transforms.outcome import StopRunError
@@ -139,6 +146,8 @@ def _run(
     here = works_here(runner, options)
     if works_on_this_machine(runner, options):
         check_installed(config)
+    else:
+        check_named_models(config)
     with minding(out, OUTPUT):
         work.mkdir(parents=True, exist_ok=True)
     with minding(out, OUTPUT), locked(work / "lock"):
@@ -146,6 +155,7 @@ def _run(
         about_teacher = check_teacher(config, memo, here=here, whole=found.ask) if sent else []
         draft = far.new_draft() if far else new_draft(str(work))
         sources, refused = Pieces("", len(found.sources)), Pieces("", len(found.refused))
+        references: tuple[str, ...] = ()
         if sent:
             remember_store(out, memo)
             memo = memo.prepare()
@@ -156,11 +166,12 @@ def _run(
                 _begin(draft, out)
             sources = keep_pieces(found.sources.texts(), memo)
             refused = keep_pieces(found.refused.texts(), memo)
+            references = tuple(keep_reference(file, memo) for file in config.select.reference)
         # From here on it would only take room.
         found.close()
         progress = ProgressLog() if far else progress_of(out)
         plan = _plan(draft, progress, memo, config, exclusion)
-        plan = replace(plan, hints=heeded or NO_HINTS)
+        plan = replace(plan, hints=heeded or NO_HINTS, references=references)
         if sent:
             with filling(draft.records) as folder:
                 keep_prompts(folder, plan.facts.prompts)
@@ -250,12 +261,13 @@ def _plan(
         verifier_prices=prices_of(config.verifier or config.teacher),
     )
     return Plan(
-        config=config,
+        config=config.with_full_paths(),
         store=store,
         draft=draft,
         progress=progress,
         facts=facts,
         exclusion=exclusion,
+        templates=own_templates(config),
     )
 
 
