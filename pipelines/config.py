@@ -16,7 +16,7 @@ from transforms.annotate.describe import DescribeSettings
 from transforms.annotate.tasks import TaskSettings
 from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.failure_limit import RunSettings
-from transforms.features.embed import FeatureSettings
+from transforms.features.embed import RANDOM, FeatureSettings
 from transforms.features.select import SelectSettings
 from transforms.publish.routing import PublishSettings
 from transforms.retry import RetrySettings
@@ -70,6 +70,21 @@ class Config(BaseModel):
         if not asks or model.kind is TeacherKind.MEASURE:
             return None
         return no_tools(model)
+
+    def with_full_paths(self) -> Config:
+        """As workers get it, who may have another working folder: local files with weights and
+        models are named by their full paths.
+
+        Not what is stored with the dataset. What is made by such a file is known by its content,
+        so that keys in the memo store stay as they are.
+        """
+        weights, model = Path(self.features.pretrained), Path(self.speech.model)
+        features, speech = self.features, self.speech
+        if features.pretrained != RANDOM and weights.is_file():
+            features = features.model_copy(update={"pretrained": str(weights.absolute())})
+        if speech.model and model.is_dir():
+            speech = speech.model_copy(update={"model": str(model.absolute())})
+        return self.model_copy(update={"features": features, "speech": speech})
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, as it is stored with the dataset.

@@ -98,7 +98,11 @@ class Curate(Way):
         chosen = self._leg(planned, Stage.SELECT, QualityGate(config.select), _planned_subject)
         if config.features.enabled:
             unique = chosen | "NearDuplicates" >> RejectNearDuplicates(
-                config.features, config.select, store, self._care(Stage.SELECT)
+                config.features,
+                config.select,
+                store,
+                self._care(Stage.SELECT),
+                self._plan.references,
             )
             self._rejected_between(Stage.SELECT, unique[REJECTED])
             chosen = unique[OUT]

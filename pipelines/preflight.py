@@ -99,6 +99,12 @@ def check_prompts(config: Config) -> Templates | None:
     return None if measures else load_templates(config.teacher.prompts)
 
 
+def own_templates(config: Config) -> dict[str, Templates]:
+    """The prompt templates of the user's own, by the folder that they are in."""
+    folders = {one.teacher.prompts for one in models_of(config).values()} - {""}
+    return {folder: load_templates(folder) for folder in folders}
+
+
 def models_of(config: Config) -> dict[str, Config]:
     """The models that are asked, by their section: each in the place of the teacher.
 
@@ -117,6 +123,21 @@ def check_installed(config: Config) -> None:
             raise TeacherUnavailable(
                 f"{name}.kind is vllm, which is not installed: pip install 'proofreel[vllm]', or "
                 f"use a server with {name}.kind=openai"
+            )
+
+
+def check_named_models(config: Config) -> None:
+    """Raise ConfigError if workers elsewhere would not find a model by the name it is given.
+
+    The name is published and a part of keys, so it is not made another one.
+    """
+    for name, one in models_of(config).items():
+        model = Path(one.teacher.model)
+        if one.teacher.kind is TeacherKind.VLLM and model.is_dir() and not model.is_absolute():
+            raise ConfigError(
+                f"{name}.model: {model} is a folder below the working folder of this command, and "
+                f"workers have another. Give its full path, {model.absolute()}, which must be the "
+                "same on each worker's machine"
             )
 
 

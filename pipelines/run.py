@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.metadata
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +24,14 @@ from pipelines.curate import Curate
 from pipelines.display import JsonLines, ProgressDisplay, View, view_on
 from pipelines.look_at_inputs import check_inputs
 from pipelines.own_files import keep_own_files
-from pipelines.preflight import check_gpu, check_installed, check_prompts, check_teacher
+from pipelines.preflight import (
+    check_gpu,
+    check_installed,
+    check_named_models,
+    check_prompts,
+    check_teacher,
+    own_templates,
+)
 from pipelines.records import keep_prompts
 from pipelines.remote_output import RemoteOutput
 from pipelines.store import remember_store, store_of
@@ -37,7 +46,7 @@ from transforms.annotate.teacher import TeacherKind, TeacherSettings
 from transforms.at_work import AtWork
 from transforms.draft import Draft, filling, new_draft, sweep_drafts
 from transforms.features.embed import RANDOM
-from transforms.features.reference import hashes_of, read_reference
+from transforms.features.reference import hashes_of, keep_reference, read_reference
 from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, Hints
 from transforms.outcome import StopRunError
@@ -54,6 +63,8 @@ from transforms.video.sorted_inputs import SortedInputs, sorted_inputs
 from transforms.video.transnet import load_transnet
 from transforms.video.whisper import check_speech
 
+LOG = logging.getLogger(__name__)
+
 VERSIONED = (
     *("av", "numpy", "open_clip_torch", "opencv-python-headless", "pyarrow", "pydantic"),
     *("scenedetect-headless", "torch"),
@@ -62,6 +73,8 @@ VERSIONED = (
 
 MAX_LEFT = 8
 OUTPUT = "output folder"
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a file system answers that has no locks: NFS without its lock service, some mounts."""
 Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
 
 
@@ -96,6 +109,8 @@ def run(
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
     StopRunError where a folder can't be written; and what `finish` raises.
     """
+    # Workers may have another working folder than this process.
+    out = out.absolute()
     runner, options = prepare(beam_arguments)
     heeded = hints(runner, options)
     if heeded is not None:
@@ -135,6 +150,8 @@ def _run(
     here = works_here(runner, options)
     if works_on_this_machine(runner, options):
         check_installed(config)
+    else:
+        check_named_models(config)
     with minding(out, OUTPUT):
         work.mkdir(parents=True, exist_ok=True)
     with minding(out, OUTPUT), locked(work / "lock"):
@@ -142,6 +159,7 @@ def _run(
         about_teacher = check_teacher(config, memo, here=here, whole=found.ask) if sent else []
         draft = far.new_draft() if far else new_draft(str(work))
         sources, refused = Pieces("", len(found.sources)), Pieces("", len(found.refused))
+        references: tuple[str, ...] = ()
         if sent:
             remember_store(out, memo)
             memo = memo.prepare()
@@ -152,11 +170,12 @@ def _run(
                 _begin(draft, out)
             sources = keep_pieces(found.sources.texts(), memo)
             refused = keep_pieces(found.refused.texts(), memo)
+            references = tuple(keep_reference(file, memo) for file in config.select.reference)
         # From here on it would only take room.
         found.close()
         progress = ProgressLog() if far else progress_of(out)
         plan = _plan(draft, progress, memo, config, exclusion)
-        plan = replace(plan, hints=heeded or NO_HINTS)
+        plan = replace(plan, hints=heeded or NO_HINTS, references=references)
         if sent:
             with filling(draft.records) as folder:
                 keep_prompts(folder, plan.facts.prompts)
@@ -247,12 +266,13 @@ def _plan(
         verifier_prices=prices_of(config.verifier or config.teacher),
     )
     return Plan(
-        config=config,
+        config=config.with_full_paths(),
         store=store,
         draft=draft,
         progress=progress,
         facts=facts,
         exclusion=exclusion,
+        templates=own_templates(config),
     )
 
 
@@ -350,7 +370,11 @@ def _run_pipeline(
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the output folder; the lock goes with the process, however that ends."""
+    """Hold the output folder; the lock goes with the process, however that ends.
+
+    Where the file system has no locks that is said, and the work goes on: each run builds in a
+    draft of its own, and one that begins later ends this one. Raises BusyError.
+    """
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -358,6 +382,14 @@ def locked(path: Path) -> Iterator[None]:
             raise BusyError(
                 f"another run works on {path.parent.parent}; wait for it or use another --out"
             ) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            LOG.warning(
+                "the file system of %s has no locks (%s): see to it that no other run works there",
+                path.parent.parent,
+                error.strerror,
+            )
         yield
 
 

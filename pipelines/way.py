@@ -21,6 +21,7 @@ from schemas.usage import Usage
 from transforms.annotate.asker import Asker
 from transforms.annotate.describe import Faults, faults_together
 from transforms.annotate.handler import USAGE, AskTeacher, StoredTeacher
+from transforms.annotate.prompts import Templates
 from transforms.annotate.teacher import TeacherSettings
 from transforms.at_work import AtWork
 from transforms.bundle_sums import CountInBundle, SumInBundle
@@ -61,6 +62,10 @@ class Plan:
     facts: RunFacts
     exclusion: Exclusion = field(default_factory=Exclusion)
     """Videos that must not come in."""
+    references: tuple[str, ...] = ()
+    """The files of `select.reference`, in the memo store."""
+    templates: Mapping[str, Templates] = field(default_factory=dict)
+    """Prompt templates of the user's own, by the folder that a model's settings name."""
     hints: Hints = NO_HINTS
     """How the engine is told of steps that need a GPU."""
 
@@ -99,7 +104,12 @@ class Way(beam.PTransform):
         plan = self._plan
         settings = model or plan.config.teacher
         teacher = StoredTeacher(
-            settings, plan.store, plan.config.shots, plan.progress, plan.config.retry.of(stage)
+            settings,
+            plan.store,
+            plan.config.shots,
+            plan.progress,
+            plan.config.retry.of(stage),
+            plan.templates.get(settings.prompts),
         )
         label = name or str(stage).capitalize()
         done = elements | label >> AskTeacher(stage, asker, subjects, teacher, self._care(stage))

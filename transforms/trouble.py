@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ LOST = frozenset(
     }
 )
 """What a disk or a mount answers that is not there any more."""
+
+
+def not_here(path: str) -> str:
+    """What is said of a file or folder that a setting names by its path and this machine lacks."""
+    return f"{path} is not on {socket.gethostname()}, and each machine that works needs it there"
 
 
 @contextmanager

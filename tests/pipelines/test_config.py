@@ -10,7 +10,10 @@ import yaml
 from pipeline_helpers import FAST, carphone, manifest, run_here
 
 from pipelines.config import Config, ConfigError, load_config, reference
+from pipelines.preflight import check_named_models
 from schemas.task import TaskKind
+from transforms.features.embed import identity
+from transforms.video import whisper
 
 KEYS_OF_THE_ISSUE = """
 seed: 0
@@ -196,3 +199,37 @@ def test_secrets_are_refused_since_the_configuration_is_published(name: str) -> 
     with pytest.raises(ConfigError, match="secret would be published"):
         load_config(None, [f"teacher.extra_body={{{name}: x}}"])
     load_config(None, ["teacher.extra_body={max_completion_tokens: 5}"])
+
+
+def test_workers_get_full_paths_and_keys_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is stored with the dataset nothing is another either."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    (tmp_path / "models" / "whisper").mkdir(parents=True)
+    (tmp_path / "models" / "whisper" / "config.json").write_text("{}")
+    # A folder of this name could be a name on the hub, too.
+    given = load_config(None, ["features.pretrained=weights.pt", "speech.model=models/whisper"])
+    full = given.with_full_paths()
+    assert full.features.pretrained == str(tmp_path / "weights.pt")
+    assert full.speech.model == str(tmp_path / "models" / "whisper")
+    assert identity(full.features) == identity(given.features)
+    assert whisper.identity(full.speech) == whisper.identity(given.speech)
+    assert given.features.pretrained == "weights.pt", "the one that is stored"
+    named = load_config(None, ["speech.model=openai/whisper-tiny"])
+    assert named.with_full_paths() == named
+
+
+def test_a_model_that_workers_would_not_find_by_its_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "qwen").mkdir(parents=True)
+    for section in ("teacher", "verifier"):
+        override = [f"{section}.kind=vllm"]
+        config = load_config(None, [*override, f"{section}.model=models/qwen"])
+        with pytest.raises(ConfigError, match=rf"^{section}\.model: .*{tmp_path}/models/qwen, "):
+            check_named_models(config)
+        for model in (tmp_path / "models" / "qwen", "Qwen/Qwen3-VL-2B-Instruct"):
+            check_named_models(load_config(None, [*override, f"{section}.model={model}"]))

@@ -20,6 +20,7 @@ from schemas.base import content_hash
 from schemas.rejection import Stage
 from schemas.usage import Usage
 from transforms.annotate.asker import Answered, Asker, Replies, gather
+from transforms.annotate.prompts import Templates
 from transforms.annotate.teacher import Reply, Request, TeacherKind, TeacherSettings
 from transforms.annotate.teachers import REPLY_STEP, ask_stored
 from transforms.at_work import NOT_NOTED, AtLeg, AtWork, working_for
@@ -54,6 +55,8 @@ class StoredTeacher:
     progress: ProgressLog
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     """For what fails around the teacher, such as its store; a teacher has its own tries."""
+    templates: Templates | None = None
+    """Prompts of the user's own: their folder may be on the machine alone that launches the run."""
 
     @property
     def needs(self) -> Needs:
@@ -73,7 +76,9 @@ class StoredTeacher:
             return {one.id: Reply(request_id=one.id, error=words) for one in requests}
 
     def _ask(self, requests: Sequence[Request]) -> dict[str, Reply]:
-        return ask_stored(self.settings, self.store, self.shots, requests, self.progress)
+        return ask_stored(
+            self.settings, self.store, self.shots, requests, self.progress, self.templates
+        )
 
 
 class TeacherHandler(ModelHandler[Any, Answered[Any], StoredTeacher]):

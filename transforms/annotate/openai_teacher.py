@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from schemas.base import canonical_json
@@ -51,10 +51,13 @@ class OpenAITeacher:
 
     settings: TeacherSettings
     store: MemoStore
+    sent: InitVar[Templates | None] = None
+    """The prompts as the run has read them: the folder of `settings` may be on its machine alone.
+    """
     templates: Templates = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.templates = load_templates(self.settings.prompts)
+    def __post_init__(self, sent: Templates | None) -> None:
+        self.templates = sent or load_templates(self.settings.prompts)
         self._link: _Link | None = None
 
     def __getstate__(self) -> dict[str, Any]:

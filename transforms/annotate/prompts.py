@@ -66,6 +66,9 @@ class Templates:
 
     texts: Mapping[Purpose, str]
 
+    def __hash__(self) -> int:
+        return hash(self.version())
+
     def version(self) -> str:
         """Changes with the templates and their names."""
         return content_hash(*[[FILES[purpose], self.texts[purpose]] for purpose in Purpose])[:16]

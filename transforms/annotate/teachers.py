@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.usage import Usage
+from transforms.annotate.prompts import Templates
 from transforms.annotate.teacher import (
     FramePolicy,
     Reply,
@@ -30,27 +31,35 @@ REPLY_STEP = "reply"
 _LOADING = threading.Lock()
 
 
-def make_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSettings) -> Teacher:
-    """The teacher that the settings name, not yet opened."""
+def make_teacher(
+    settings: TeacherSettings,
+    store: MemoStore,
+    shots: ShotSettings,
+    templates: Templates | None = None,
+) -> Teacher:
+    """The teacher that the settings name, not yet opened; `templates`, if they were read before."""
     if settings.kind is TeacherKind.OPENAI:
         from transforms.annotate.openai_teacher import OpenAITeacher
 
-        return OpenAITeacher(settings, store)
+        return OpenAITeacher(settings, store, templates)
     if settings.kind is TeacherKind.VLLM:
         from transforms.annotate.vllm_teacher import VLLMTeacher
 
-        return VLLMTeacher(settings, store)
+        return VLLMTeacher(settings, store, templates)
     from transforms.annotate.measure_teacher import MeasureTeacher
 
     return MeasureTeacher(settings, store, shots)
 
 
 @functools.cache
-def _opened(settings_json: str, store: MemoStore, shots_json: str) -> Teacher:
+def _opened(
+    settings_json: str, store: MemoStore, shots_json: str, templates: Templates | None
+) -> Teacher:
     teacher = make_teacher(
         TeacherSettings.model_validate_json(settings_json),
         store,
         ShotSettings.model_validate_json(shots_json),
+        templates,
     )
     teacher.open()
     return teacher
@@ -59,11 +68,14 @@ def _opened(settings_json: str, store: MemoStore, shots_json: str) -> Teacher:
 class SharedTeacher(SharedModel):
     """A teacher that one process of this machine has opened. Replies come when all are there."""
 
-    def __init__(self, settings_json: str, store: MemoStore, shots_json: str) -> None:
+    def __init__(
+        self, settings_json: str, store: MemoStore, shots_json: str, templates: Templates | None
+    ) -> None:
         def make() -> _Answering:
-            return _Answering(_opened(settings_json, store, shots_json))
+            return _Answering(_opened(settings_json, store, shots_json, templates))
 
-        super().__init__(make, "teacher", settings_json, store.root, shots_json)
+        version = templates.version() if templates else ""
+        super().__init__(make, "teacher", settings_json, store.root, shots_json, version)
         self.settings = TeacherSettings.model_validate_json(settings_json)
 
     def version(self) -> str:
@@ -94,10 +106,15 @@ class _Answering:
 _shared = functools.cache(SharedTeacher)
 
 
-def open_teacher(settings: TeacherSettings, store: MemoStore, shots: ShotSettings) -> Teacher:
+def open_teacher(
+    settings: TeacherSettings,
+    store: MemoStore,
+    shots: ShotSettings,
+    templates: Templates | None = None,
+) -> Teacher:
     """The teacher, opened once however many threads ask; an engine in process once for all worker
     processes, too."""
-    made_of = (settings.model_dump_json(), store, shots.model_dump_json())
+    made_of = (settings.model_dump_json(), store, shots.model_dump_json(), templates)
     if settings.kind is TeacherKind.VLLM and is_worker():
         return _shared(*made_of)
     with _LOADING:
@@ -117,10 +134,14 @@ def _seen(settings: TeacherSettings, request: Request) -> Any:
 
 
 def _entries(
-    settings: TeacherSettings, store: MemoStore, shots: ShotSettings, requests: Sequence[Request]
+    settings: TeacherSettings,
+    store: MemoStore,
+    shots: ShotSettings,
+    requests: Sequence[Request],
+    templates: Templates | None = None,
 ) -> dict[str, Entry]:
     """Where the reply to each request is kept, by request id."""
-    made_of = [make_teacher(settings, store, shots).version(), settings.identity()]
+    made_of = [make_teacher(settings, store, shots, templates).version(), settings.identity()]
     return {
         request.id: store.entry(REPLY_STEP, made_of, request.id, _seen(settings, request))
         for request in requests
@@ -161,13 +182,14 @@ def ask_stored(
     shots: ShotSettings,
     requests: Sequence[Request],
     progress: ProgressLog = NOWHERE,
+    templates: Templates | None = None,
 ) -> dict[str, Reply]:
     """One reply per request, by request id; only what the store does not hold is asked.
 
     Errors that need not come again are not stored: the next run asks once more. The teacher is
     opened only if there is something to ask.
     """
-    entries = _entries(settings, store, shots, requests)
+    entries = _entries(settings, store, shots, requests, templates)
     replies: dict[str, Reply] = {}
     missing: list[Request] = []
     for request in {request.id: request for request in requests}.values():
@@ -178,7 +200,7 @@ def ask_stored(
             replies[request.id] = Reply.model_validate(stored)
     progress.add_replies(reused=len(replies))
     if missing:
-        for reply in answers(open_teacher(settings, store, shots), missing):
+        for reply in answers(open_teacher(settings, store, shots, templates), missing):
             replies[reply.request_id] = reply
             if reply.lasting or not reply.error:
                 # Where another run was given another reply first, that one holds for both.

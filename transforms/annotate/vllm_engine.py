@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from transforms.annotate.asking import TeacherUnavailable
@@ -17,6 +18,7 @@ from transforms.annotate.teacher import Family, TeacherSettings
 from transforms.annotate.vllm_advice import advice, gpu_memory
 from transforms.leash import hold_children
 from transforms.processor import cpu_has_bf16
+from transforms.trouble import not_here
 
 WAITING = 32
 """Requests handed to the engine beyond those that it works on at once, so that it never waits."""
@@ -168,6 +170,9 @@ def load_engine(arguments: dict[str, Any], check: Callable[[Engine], None]) -> E
 
     Raises TeacherUnavailable, with what to do, if it can't be loaded, and what `check` raises.
     """
+    model = str(arguments["model"])
+    if Path(model).is_absolute() and not Path(model).exists():
+        raise TeacherUnavailable(f"teacher.model: {not_here(model)}")
     # Forking a process with threads can leave the engine's process stuck from its first moment.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     try:

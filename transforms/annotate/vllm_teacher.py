@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -61,10 +61,13 @@ class VLLMTeacher:
 
     settings: TeacherSettings
     store: MemoStore
+    sent: InitVar[Templates | None] = None
+    """The prompts as the run has read them: the folder of `settings` may be on its machine alone.
+    """
     templates: Templates = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.templates = load_templates(self.settings.prompts)
+    def __post_init__(self, sent: Templates | None) -> None:
+        self.templates = sent or load_templates(self.settings.prompts)
         self._looker: Looker | None = None
 
     def __getstate__(self) -> dict[str, Any]:

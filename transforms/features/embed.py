@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from transforms.outcome import StopRunError
 from transforms.processor import cpu_has_bf16
 from transforms.shared_model import SharedModel, is_worker
+from transforms.trouble import not_here
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +137,8 @@ def _load(model: str, pretrained: str) -> ClipModel:
     if pretrained == RANDOM:
         network = open_clip.create_model(model)
     else:
+        if Path(pretrained).is_absolute() and not Path(pretrained).is_file():
+            raise WeightsError(f"features.pretrained: {not_here(pretrained)}")
         try:
             network = open_clip.create_model(model, pretrained=pretrained)
         except Exception as error:

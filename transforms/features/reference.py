@@ -8,7 +8,9 @@ and the unit vector of the picture; the model that made it stands in the file's 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,14 @@ import pyarrow.parquet as pq
 from schemas.base import canonical_json
 from transforms.features.embed import FeatureSettings, Vectors, identity
 from transforms.features.pictures import VERSION
+from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 from transforms.publish.files import replacing
 from transforms.video.inputs import BadInputError
 
 FEATURES_FILE = "features.parquet"
+STEP, STEP_VERSION = "reference", "1"
+"""Of the memo store."""
 MAX_REFERENCE_BYTES = 64 << 30
 """Unpacked: some 1,500 hours of video at two pictures a second."""
 _METADATA = b"proofreel"
@@ -165,7 +171,7 @@ def read_reference(file: str, settings: FeatureSettings) -> Reference:
     Kept in memory per process. Raises BadInputError if it can't be taken, or was made by another
     model.
     """
-    path = Path(file, FEATURES_FILE) if Path(file).is_dir() else Path(file)
+    path = _path_of(file)
     try:
         facts = path.stat()
         return _read(str(path), facts.st_size, facts.st_mtime_ns, canonical_json(made_by(settings)))
@@ -177,20 +183,29 @@ def read_reference(file: str, settings: FeatureSettings) -> Reference:
         raise BadInputError(f"select.reference: {path}: {error}") from error
 
 
+def _path_of(file: str) -> Path:
+    return Path(file, FEATURES_FILE) if Path(file).is_dir() else Path(file)
+
+
 @functools.lru_cache(maxsize=8)
 def _read(path: str, size_bytes: int, changed_ns: int, wanted: str) -> Reference:
     with pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        _check_model((schema.metadata or {}).get(_METADATA), wanted)
-        names = schema.names
-        width = schema.field("vector").type.list_size if "vector" in names else 0
-        if not schema.remove_metadata().equals(_schema(width)):
-            raise ValueError(f"has columns {', '.join(names)}, not those of proofreel features")
-        groups = range(file.metadata.num_row_groups)
-        unpacked = sum(file.metadata.row_group(group).total_byte_size for group in groups)
-        if unpacked > MAX_REFERENCE_BYTES:
-            raise ValueError(f"unpacks to {unpacked} bytes, more than {MAX_REFERENCE_BYTES}")
-        table = file.read().combine_chunks()
+        _check_model((file.schema_arrow.metadata or {}).get(_METADATA), wanted)
+        return _videos_in(file)
+
+
+def _videos_in(file: pq.ParquetFile) -> Reference:
+    """Raises ValueError, OSError or ArrowException for a file of another kind."""
+    schema = file.schema_arrow
+    names = schema.names
+    width = schema.field("vector").type.list_size if "vector" in names else 0
+    if not schema.remove_metadata().equals(_schema(width)):
+        raise ValueError(f"has columns {', '.join(names)}, not those of proofreel features")
+    groups = range(file.metadata.num_row_groups)
+    unpacked = sum(file.metadata.row_group(group).total_byte_size for group in groups)
+    if unpacked > MAX_REFERENCE_BYTES:
+        raise ValueError(f"unpacks to {unpacked} bytes, more than {MAX_REFERENCE_BYTES}")
+    table = file.read().combine_chunks()
     if not table.num_rows or any(column.null_count for column in table.columns):
         raise ValueError("holds no rows, or nulls")
     flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -241,3 +256,42 @@ def hashes_of(references: Iterable[tuple[str, Reference]]) -> dict[str, str]:
         for name, sha256 in zip(reference.names, reference.hashes, strict=True):
             found.setdefault(sha256, f"the video {name!r} of {Path(file).name}")
     return found
+
+
+# On its way to the workers ------------------------------------------------------------------------
+
+
+def keep_reference(file: str, store: MemoStore) -> str:
+    """Put a file that `read_reference` has taken into the memo store, which all workers see; its
+    reference there. Raises StopRunError."""
+    path = _path_of(file)
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    entry = store.entry(STEP, STEP_VERSION, sha256)
+    if entry.get() is None:
+        with entry.building() as folder:
+            shutil.copyfile(path, folder / FEATURES_FILE)
+            entry.finish(folder, sha256)
+    # Where the work is done in this process, it holds the kept one.
+    _read.cache_clear()
+    return entry.ref(FEATURES_FILE)
+
+
+@functools.lru_cache(maxsize=8)
+def kept_reference(ref: str, store: MemoStore) -> Reference:
+    """The reference videos of a kept file. Kept in memory per process.
+
+    Raises StopRunError if it is damaged or gone: no clip could be compared.
+    """
+    what = f"a file of select.reference in the memo store ({ref})"
+    again = "run the same command again, it puts it there anew"
+    try:
+        with pq.ParquetFile(store.path(ref)) as file:
+            return _videos_in(file)
+    except FileNotFoundError as error:
+        raise StopRunError(f"{what} is gone; {again}") from error
+    except (OSError, pa.ArrowException, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        store.forget(ref)
+        raise StopRunError(f"{what} was damaged and was removed ({error}); {again}") from error

@@ -20,7 +20,7 @@ from transforms.features.pictures import (
     frame_vectors,
     sample_times,
 )
-from transforms.features.reference import read_reference
+from transforms.features.reference import kept_reference
 from transforms.features.select import SelectSettings, decide
 from transforms.legs import OUT, REJECTED, Care, Leg
 from transforms.memo import MemoStore
@@ -49,9 +49,12 @@ class RejectNearDuplicates(beam.PTransform):
         select: SelectSettings,
         store: MemoStore,
         care: Care = Care(),  # noqa: B008 - it is frozen
+        references: Sequence[str] = (),
     ) -> None:
+        """`references`: the files of `select.reference`, as `keep_reference` has kept them."""
         super().__init__()
         self._care = care
+        self._references = tuple(references)
         self._features = features
         self._select = select
         self._store = store
@@ -63,7 +66,7 @@ class RejectNearDuplicates(beam.PTransform):
         embedded = wanted[OUT] | "Embed" >> EmbedPictures(
             self._features, self._store, stage, _subjects, care
         )
-        only_clean = _OnlyClean(self._features, self._select, self._store)
+        only_clean = _OnlyClean(self._references, self._select.contamination_cosine, self._store)
         clean = embedded[OUT] | "Foreign" >> Leg(
             stage, only_clean, lambda one: _subjects(one[0]), NOWHERE, care
         )
@@ -115,15 +118,14 @@ class _WantClip:
 class _OnlyClean:
     """Lets those clips pass that are of no reference video, and whose vectors can be read."""
 
-    features: FeatureSettings
-    select: SelectSettings
+    references: tuple[str, ...]
+    contamination_cosine: float
     store: MemoStore
 
     def __call__(self, embedded: tuple[PlannedClip, str]) -> Outcome[tuple[PlannedClip, str]]:
         frames = self._read(embedded[1])
-        for file in self.select.reference:
-            reference = read_reference(file, self.features)
-            match = reference.find(frames, self.select.contamination_cosine)
+        for ref in self.references:
+            match = kept_reference(ref, self.store).find(frames, self.contamination_cosine)
             if match is not None:
                 raise Rejected(Reason.CONTAMINATED, f"of {match.name}, cosine {match.cosine}")
         return Outcome([embedded])

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from transforms.features.embed import reach_hub
 from transforms.outcome import StopRunError
 from transforms.shared_model import SharedModel, is_worker
+from transforms.trouble import not_here
 
 RATE_HZ = 16_000
 WINDOW_S = 30.0
@@ -250,7 +251,7 @@ def _folder(settings: SpeechSettings) -> Path:
     if Path(settings.model).is_dir():
         return Path(settings.model)
     if not HUB_NAME.fullmatch(settings.model):
-        raise _unavailable(settings, "there is no such folder")
+        raise _unavailable(settings, f"there is no such folder: {not_here(settings.model)}")
     try:
         return _hub_folder(settings.model, settings.revision)
     except Exception as error:

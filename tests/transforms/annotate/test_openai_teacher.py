@@ -242,3 +242,7 @@ def test_the_version_follows_prompts_and_forms(tmp_path: Path, clip_store: MemoS
     theirs = OpenAITeacher(TeacherSettings(prompts=str(tmp_path)), clip_store)
     assert theirs.version() != ours.version()
     assert theirs.settings.identity() == ours.settings.identity()
+    # As workers get it, on whose machine the folder is not.
+    sent = load_templates(str(tmp_path))
+    gone = OpenAITeacher(TeacherSettings(prompts=str(tmp_path / "gone")), clip_store, sent)
+    assert gone.version() == theirs.version()

@@ -225,6 +225,14 @@ def test_arguments_of_the_engine() -> None:
         engine_arguments(settings(model=""))
 
 
+def test_a_model_that_a_workers_machine_lacks_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, clip_store: MemoStore
+) -> None:
+    monkeypatch.setattr(vllm_teacher, "_LOOPS", {})
+    with pytest.raises(TeacherUnavailable, match=r"^teacher\.model: /no/model is not on "):
+        VLLMTeacher(settings(model="/no/model"), clip_store).open()
+
+
 def test_without_vllm_it_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, clip_store: MemoStore
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,15 @@ def test_broken_weights_are_told(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         load_model(settings)
     assert "features.pretrained=random" in one_line(caught.value)
+
+
+def test_weights_that_a_workers_machine_lacks_are_told(tmp_path: Path) -> None:
+    """The run stops with it: a StopRunError, and no clip's fault."""
+    weights = tmp_path / "weights.pt"
+    with pytest.raises(WeightsError) as caught:
+        load_model(FeatureSettings(model="ViT-S-32-alt", pretrained=str(weights)))
+    said = f"features.pretrained: {weights} is not on {socket.gethostname()}, and each machine"
+    assert one_line(caught.value).startswith(said)
 
 
 # The stage in a pipeline

@@ -17,10 +17,14 @@ from transforms.features.reference import (
     Reference,
     ReferenceVideo,
     hashes_of,
+    keep_reference,
+    kept_reference,
     likeness,
     read_reference,
     write_reference,
 )
+from transforms.memo import MemoStore
+from transforms.outcome import StopRunError
 from transforms.video.inputs import BadInputError
 
 MODEL = FeatureSettings(model="ViT-S-32-alt", pretrained="random")
@@ -154,3 +158,36 @@ def test_what_is_no_reference_is_said(tmp_path: Path) -> None:
         read_reference(str(path), MODEL)
     with pytest.raises(ValueError, match="no video"):
         write_reference([], MODEL, path)
+
+
+# On its way to the workers ------------------------------------------------------------------------
+
+
+def test_workers_read_it_from_the_memo_store(tmp_path: Path) -> None:
+    """So the file need not be on their machines; it is kept once, whatever it is called."""
+    store = MemoStore(str(tmp_path / "store"))
+    path = tmp_path / "features.parquet"
+    write_reference(videos(), MODEL, path)
+    ref = keep_reference(str(path), store)
+    path.rename(tmp_path / "other.parquet")
+    assert keep_reference(str(tmp_path / "other.parquet"), store) == ref
+    assert len(list((tmp_path / "store" / "reference").glob("*/*"))) == 1
+    (tmp_path / "other.parquet").unlink()
+    found = kept_reference(ref, store)
+    assert found.names == ("a/x.mp4", "b.mp4")
+    np.testing.assert_array_equal(found.vectors, fan(0, 10, 90))
+
+
+def test_a_kept_reference_that_is_damaged_or_gone_stops_the_run(tmp_path: Path) -> None:
+    """No clip could be compared; the next run puts it there anew."""
+    store = MemoStore(str(tmp_path / "store"))
+    path = tmp_path / "features.parquet"
+    write_reference(videos(), MODEL, path)
+    ref = keep_reference(str(path), store)
+    kept = store.path(ref)
+    kept.write_bytes(b"x" * kept.stat().st_size)
+    for said in ("was damaged and was removed", "is gone; run the same command again"):
+        with pytest.raises(StopRunError, match=rf"select\.reference in the memo store .* {said}"):
+            kept_reference(ref, store)
+    assert keep_reference(str(path), store) == ref
+    assert kept_reference(ref, store).names == ("a/x.mp4", "b.mp4")
