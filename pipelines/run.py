@@ -16,6 +16,7 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineState
 from rich.console import Console
 
+from pipelines.built import finished
 from pipelines.config import Config
 from pipelines.counts import Counts
 from pipelines.curate import Curate
@@ -43,7 +44,7 @@ from transforms.needs import NO_HINTS, Hints
 from transforms.outcome import StopRunError
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
-from transforms.publish.manifest import MANIFEST_FILE, Manifest
+from transforms.publish.manifest import Manifest
 from transforms.trouble import minding
 from transforms.video.exclude import Exclusion, load_exclusion
 from transforms.video.input_pieces import Pieces, keep_pieces
@@ -187,12 +188,12 @@ def _begin(draft: Draft, out: Path) -> None:
 def _publish(draft: Draft, out: Path) -> Manifest:
     """Move what was built to its place."""
     work = out / "work"
+    manifest = finished(draft)
     keep_own_files(out / "dataset", Path(draft.dataset))
     move_into_place(Path(draft.dataset), out / "dataset", work)
     move_into_place(Path(draft.records), work / "records", work)
     sweep_drafts(str(work))
-    text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
-    return Manifest.model_validate_json(text)
+    return manifest
 
 
 def _left(at_work: AtWork) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import apache_beam as beam
 from pydantic import ValidationError
 from rich.console import Console
 
+from pipelines.built import finished
 from pipelines.config import Config, ConfigError, overlaid
 from pipelines.folder import Folder, NotFoundError
 from pipelines.own_files import keep_own_files
@@ -270,8 +271,9 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     runner, options = prepare([])
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "DecideAnew" >> DecideAnew(plan, run)
+    made = finished(draft)
     keep_own_files(root / "dataset", dataset)
     move_into_place(dataset, root / "dataset", work)
     move_into_place(kept, work / "records", work)
     sweep_drafts(str(work))
-    return Manifest.model_validate_json((root / "dataset" / MANIFEST_FILE).read_text("utf-8"))
+    return made

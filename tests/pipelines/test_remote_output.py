@@ -10,6 +10,7 @@ from schemas.base import SCHEMA_VERSION
 from transforms.draft import Draft, filling
 from transforms.outcome import StopRunError
 from transforms.publish.manifest import MANIFEST_FILE, Manifest, ShardEntry
+from transforms.storage import joined, write
 
 __all__ = ["objects"]
 
@@ -51,6 +52,21 @@ def test_a_draft_that_is_whole_comes_to_its_place(
     there = objects.files("out/")
     assert there.keys() == {"work/store.json", f"dataset/{SHARD}", f"dataset/{MANIFEST_FILE}"}
     assert Manifest.model_validate_json(there[f"dataset/{MANIFEST_FILE}"]) == manifest
+
+
+def test_what_the_manifest_does_not_list_is_not_published(
+    objects: ObjectStore, output: RemoteOutput
+) -> None:
+    """Left there by a job that the engine began anew."""
+    draft = built(output, b"clips", 5)
+    left = ("dataset/sft/train-000001.tar", "dataset/rl/train-000000.tar", "dataset/notes.txt")
+    for name in (*left, "records/case-a.parquet", "records/.case-b.parquet.0a1b.partial"):
+        write(joined(draft.root, name), b"left")
+    output.publish_draft(draft, "s3://films/memo")
+    assert objects.files("out/").keys() == {
+        *("work/store.json", f"dataset/{SHARD}", f"dataset/{MANIFEST_FILE}"),
+        "work/records/case-a.parquet",
+    }
 
 
 def test_a_shard_that_is_not_as_it_was_written_stops_it(
