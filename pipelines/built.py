@@ -7,9 +7,11 @@ did not.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from pipelines.config import ConfigError
 from transforms.draft import Draft
 from transforms.outcome import StopRunError
 from transforms.publish.files import PARTIAL_SUFFIX
@@ -39,6 +41,16 @@ def finished(draft: Draft) -> Manifest:
     half = {name for name in sizes(draft.records) if name.endswith(PARTIAL_SUFFIX)}
     _remove(draft.records, half)
     return manifest
+
+
+def check_no_link(out: Path) -> None:
+    """Raises ConfigError where what is to be replaced is a link: that alone would be moved away."""
+    for place in (out / "dataset", out / "work" / "records"):
+        if place.is_symlink():
+            raise ConfigError(
+                f"{place} is a link, and each run puts a new folder in its place; move there what "
+                f"it leads to ({os.path.realpath(place)}), or make the folder of the run a link"
+            )
 
 
 def manifest_at(dataset: str) -> bytes | None:

@@ -62,6 +62,11 @@ class RemoteOutput:
     def dataset(self) -> str:
         return joined(self.url, "dataset")
 
+    @property
+    def ours(self) -> tuple[str, str]:
+        """Below these is nothing but what runs have put there."""
+        return self.dataset, self.work
+
     def check(self) -> None:
         """Whether it can be reached, before any work."""
         listed(self.dataset)

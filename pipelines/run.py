@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineState
 from rich.console import Console
 
-from pipelines.built import finished
+from pipelines.built import check_no_link, finished
 from pipelines.config import Config
 from pipelines.counts import Counts
 from pipelines.curate import Curate
@@ -83,18 +83,20 @@ def run(
     machine: JsonLines | None = None,
     quiet: bool = False,
     far: RemoteOutput | None = None,
+    ours: Sequence[str] = (),
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
     Gives the dataset's manifest, and what the workers told of their work. `machine`: who is told
     of progress beside the console, which gets only notes if `quiet`. `store`: the memo store, if it
     is not the one that `out` has. `far`: where workers of other machines build the dataset and it
-    stays; of `out` only the lock is used then.
+    stays; of `out` only the lock is used then. `ours`: where else nothing is taken for a source.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
     StopRunError where a folder can't be written.
     """
+    check_no_link(out)
     runner, options = prepare(beam_arguments)
     heeded = hints(runner, options)
     if heeded is not None:
@@ -104,7 +106,7 @@ def run(
     if far and not only_built(options):
         far.check()
     views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
-    with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
+    with sorted_inputs(inputs, out, memo.root, *ours, limit=limit) as found:
         return _run(found, out, config, memo, (runner, options, heeded), console, views, far)
 
 

@@ -18,7 +18,7 @@ import apache_beam as beam
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipelines.built import finished
+from pipelines.built import check_no_link, finished
 from pipelines.config import Config, ConfigError, overlaid
 from pipelines.folder import Folder, NotFoundError
 from pipelines.own_files import keep_own_files
@@ -61,6 +61,7 @@ def verify(
     work = root / "work"
     with locked(work / "lock") if write and work.is_dir() else nullcontext():
         if write:
+            check_no_link(root)
             sweep(root)
         run = finished_run(root)
         config = changed_config(run.config, file, overrides)
@@ -75,7 +76,7 @@ def verify(
         console.print("nothing was written; --write makes it so", highlight=False)
     else:
         console.print(funnel_table(manifest.funnel))
-        console.print(f"written: {root / 'dataset'}", highlight=False, soft_wrap=True)
+        console.print(f"written: {root / 'dataset'}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -73,3 +73,20 @@ def test_a_shard_that_is_not_as_it_was_written_stops_it(
     assert run_here(bikes(), "--out", out, *RUN) == 1
     assert "bytes that were written; run the same command again" in capsys.readouterr().err
     assert sha256_of_files(out / "dataset") == before
+
+
+@pytest.mark.parametrize("name", ["dataset", "work/records"])
+def test_a_link_in_the_place_of_a_folder_is_refused_before_any_work(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (out / name).parent.mkdir(parents=True)
+    (out / name).symlink_to(elsewhere)
+    assert run_here(bikes(), "--out", out, *RUN) == 2
+    said = capsys.readouterr().err
+    assert f"{out / name} is a link" in said
+    assert str(elsewhere) in said
+    assert len(said.splitlines()) == 1
+    assert (out / name).is_symlink()
+    assert not (out / "work" / "memo").exists()
