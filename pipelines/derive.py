@@ -169,7 +169,7 @@ def _derive(folders: list[str], out: str, request: Any) -> int:
     console.print(funnel_table([one for one in manifest.funnel if one.stage is Stage.DERIVE]))
     for line in what_became(parents, manifest):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"dataset: {out}", highlight=False, soft_wrap=True)
+    console.print(f"dataset: {out}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"holds: {held(manifest)}", highlight=False)
     return EXIT_OK
 

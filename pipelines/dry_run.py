@@ -30,13 +30,16 @@ def dry_run(
     requests: int,
     console: Console,
     store: str | None = None,
+    ours: Sequence[str] = (),
 ) -> None:
     """Print what a run would ask. Writes nothing, unless `requests` are to be asked now.
+
+    `ours`: where, beside folder and store, nothing is taken for a source.
 
     Raises BadInputError, ConfigError, TeacherUnavailable and BusyError.
     """
     memo = store_of(out, store)
-    with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
+    with sorted_inputs(inputs, out, memo.root, *ours, limit=limit) as found:
         _dry_run(found, out, config, memo, requests, console)
 
 

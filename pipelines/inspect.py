@@ -53,7 +53,7 @@ def inspect(root: Path, identity: str, picture: str | None, console: Console) ->
 
             shown = _shown(case, identity, folder.verify)
             draw_case(case, mp4, folder.verify, shown).save(picture)
-            console.print(f"drawn: {picture}", highlight=False)
+            console.print(f"drawn: {picture}", highlight=False, markup=False)
         return
     if picture:
         raise NotFoundError(f"{identity}: --picture draws a task or a sample, and this is neither")

@@ -120,7 +120,10 @@ def find_record(folder: Path, kind: str, identity: str) -> str | None:
     for number in range(1, MAX_DIGITS + 1):
         path = _path(folder, kind, identity[1 : 1 + number])
         if path.is_file():
-            return next((text for found, text in read_records(path) if found == identity), None)
+            # A job that its engine began anew may have left files of fewer digits.
+            for found, text in read_records(path):
+                if found == identity:
+                    return text
     return None
 
 

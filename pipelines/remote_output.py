@@ -8,11 +8,12 @@ the old one goes before anything changes, the new one comes last.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.built import finished, manifest_at, sizes
 from pipelines.own_files import is_ours
 from pipelines.store import PLACE_FILE
 from schemas.base import canonical_json, content_hash
@@ -28,11 +29,9 @@ from transforms.storage import (
     listed,
     move,
     put,
-    read,
     write,
 )
 
-MAX_MANIFEST_BYTES = 1 << 30
 NAME_CHARS = 32
 COPIES_AT_ONCE = 8
 
@@ -63,6 +62,11 @@ class RemoteOutput:
     def dataset(self) -> str:
         return joined(self.url, "dataset")
 
+    @property
+    def ours(self) -> tuple[str, str]:
+        """Below these is nothing but what runs have put there."""
+        return self.dataset, self.work
+
     def check(self) -> None:
         """Whether it can be reached, before any work."""
         listed(self.dataset)
@@ -85,16 +89,7 @@ class RemoteOutput:
 
         Raises StopRunError where the draft is not whole, before anything is changed, or is gone.
         """
-        draft.check()
-        text = read(joined(draft.dataset, MANIFEST_FILE), MAX_MANIFEST_BYTES) or b""
-        manifest = Manifest.model_validate_json(text)
-        built = _sizes(draft.dataset)
-        for shard in manifest.shards:
-            if built.get(shard.path) != shard.bytes:
-                raise StopRunError(
-                    f"{joined(draft.dataset, shard.path)} has not the {shard.bytes} bytes that "
-                    "were written; run the same command again"
-                )
+        manifest = finished(draft)
         try:
             self._replace(draft.dataset)
             self._replace_records(draft.records)
@@ -119,9 +114,9 @@ class RemoteOutput:
 
     def _replace(self, built: str) -> int:
         """Make it the dataset that is built at a place; what is there already stays."""
-        wanted, there = _sizes(built), _sizes(self.dataset)
-        same = _hashes(_manifest(self.dataset))
-        new = _hashes(_manifest(built))
+        wanted, there = sizes(built), sizes(self.dataset)
+        same = _hashes(manifest_at(self.dataset))
+        new = _hashes(manifest_at(built))
         delete([joined(self.dataset, MANIFEST_FILE)])
         changed = []
         for name, size in sorted(wanted.items()):
@@ -136,7 +131,7 @@ class RemoteOutput:
 
     def _replace_records(self, built: str) -> None:
         place = joined(self.work, "records")
-        wanted, there = _sizes(built), _sizes(place)
+        wanted, there = sizes(built), sizes(place)
         delete([joined(place, name) for name in sorted(there.keys() - wanted.keys())])
         _bring(built, place, sorted(wanted))
 
@@ -152,20 +147,6 @@ def _bring(built: str, place: str, names: Iterable[str]) -> None:
 
     with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
         list(pool.map(bring, names))
-
-
-def _sizes(place: str) -> Mapping[str, int]:
-    """Sizes of the files in a folder or at a URL, by name."""
-    if is_remote(place):
-        return {one.url.removeprefix(f"{place}/"): one.size_bytes for one in listed(place)}
-    files = (path for path in Path(place).rglob("*") if path.is_file())
-    return {path.relative_to(place).as_posix(): path.stat().st_size for path in files}
-
-
-def _manifest(place: str) -> bytes | None:
-    if is_remote(place):
-        return read(joined(place, MANIFEST_FILE), MAX_MANIFEST_BYTES)
-    return Path(place, MANIFEST_FILE).read_bytes()
 
 
 def _hashes(manifest: bytes | None) -> dict[str, str]:

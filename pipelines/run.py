@@ -18,6 +18,7 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineState
 from rich.console import Console
 
+from pipelines.built import check_no_link, finished
 from pipelines.config import Config
 from pipelines.counts import Counts
 from pipelines.curate import Curate
@@ -52,7 +53,7 @@ from transforms.needs import NO_HINTS, Hints
 from transforms.outcome import StopRunError
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
-from transforms.publish.manifest import MANIFEST_FILE, Manifest
+from transforms.publish.manifest import Manifest
 from transforms.trouble import minding
 from transforms.video.exclude import Exclusion, load_exclusion
 from transforms.video.input_pieces import Pieces, keep_pieces
@@ -96,6 +97,7 @@ def run(
     quiet: bool = False,
     far: RemoteOutput | None = None,
     finish: Callable[[], object] = lambda: None,
+    ours: Sequence[str] = (),
 ) -> tuple[Manifest, Told]:
     """Make the dataset of the inputs in `out`; look up what an earlier run has done already.
 
@@ -103,7 +105,7 @@ def run(
     of progress beside the console, which gets only notes if `quiet`. `store`: the memo store, if it
     is not the one that `out` has. `far`: where workers of other machines build the dataset and it
     stays; of `out` only the lock is used then. `finish`: called when the dataset is in its place,
-    before another run may have the output folder.
+    before another run may have the output folder. `ours`: where else nothing is taken for a source.
 
     Raises BadInputError, ConfigError, WeightsError, SpeechUnavailable, TeacherUnavailable,
     BusyError and what `prepare` raises before any work, and whatever stops the pipeline;
@@ -111,6 +113,7 @@ def run(
     """
     # Workers may have another working folder than this process.
     out = out.absolute()
+    check_no_link(out)
     runner, options = prepare(beam_arguments)
     heeded = hints(runner, options)
     if heeded is not None:
@@ -120,7 +123,7 @@ def run(
     if far and not only_built(options):
         far.check()
     views = [*([] if quiet else [view_on(console)]), *([machine] if machine else [])]
-    with sorted_inputs(inputs, out, memo.root, limit=limit) as found:
+    with sorted_inputs(inputs, out, memo.root, *ours, limit=limit) as found:
         engine = (runner, options, heeded)
         return _run(found, out, config, memo, engine, console, views, far, finish)
 
@@ -211,12 +214,12 @@ def _begin(draft: Draft, out: Path) -> None:
 def _publish(draft: Draft, out: Path) -> Manifest:
     """Move what was built to its place."""
     work = out / "work"
+    manifest = finished(draft)
     keep_own_files(out / "dataset", Path(draft.dataset))
     move_into_place(Path(draft.dataset), out / "dataset", work)
     move_into_place(Path(draft.records), work / "records", work)
     sweep_drafts(str(work))
-    text = (out / "dataset" / MANIFEST_FILE).read_text("utf-8")
-    return Manifest.model_validate_json(text)
+    return manifest
 
 
 def _left(at_work: AtWork) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -83,7 +84,8 @@ def _run(
     def finish() -> None:
         if remote and not far:
             number = remote.publish()
-            print(f"put to {remote.dataset}: {number} files, the others were there", flush=True)
+            with _if_anybody_reads():
+                print(f"put to {remote.dataset}: {number} files, the others were there", flush=True)
 
     manifest, told = run(
         options.inputs,
@@ -98,6 +100,7 @@ def _run(
         quiet=options.quiet,
         far=far,
         finish=finish,
+        ours=remote.ours if remote else (),
     )
     if far:
         _say_what_came(far.rejected(manifest).parent, ProgressLog(), manifest, told, far.dataset)
@@ -119,6 +122,7 @@ def _dry_run(options: argparse.Namespace, beam_arguments: Sequence[str], config:
         requests=options.calibrate,
         console=Console(),
         store=options.store or (remote.store if remote else None),
+        ours=remote.ours if remote else (),
     )
 
 
@@ -128,9 +132,24 @@ def _say_what_came(
     """`place`: where the dataset is, if `folder` has only its table of rejections."""
     # An engine may tell no metrics; then there is the file.
     replied = told.replied if any(told.replied) else replies_in(log)
-    print_summary(Console(), manifest, folder, replied, told.times, slowest(log), place)
+    with _if_anybody_reads():
+        print_summary(Console(), manifest, folder, replied, told.times, slowest(log), place)
     if why := why_empty(manifest, folder):
-        print(f"proofreel: {why}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"proofreel: {why}", file=sys.stderr)
+
+
+@contextmanager
+def _if_anybody_reads() -> Iterator[None]:
+    """For what is printed of a run that is done: that its reader is gone, as `head` is after some
+    lines, does not make it a failed one."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        # Rich would end the process there. What waits in the buffer would be missed at its end.
+        with suppress(OSError), Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def trouble(error: BaseException) -> tuple[int, str]:

@@ -46,7 +46,7 @@ def print_summary(
         said = f"slowest {one.leg}: {seconds(one.busy_s)}, {name}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
     console.print(funnel_table(manifest.funnel))
-    console.print(f"dataset: {place or folder}", highlight=False, soft_wrap=True)
+    console.print(f"dataset: {place or folder}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"holds: {held(manifest)}", highlight=False)
     if replied.asked or replied.reused:
         console.print(replies_line(manifest, replied), highlight=False, soft_wrap=True)

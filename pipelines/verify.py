@@ -18,6 +18,7 @@ import apache_beam as beam
 from pydantic import ValidationError
 from rich.console import Console
 
+from pipelines.built import check_no_link, finished
 from pipelines.config import Config, ConfigError, overlaid
 from pipelines.folder import Folder, NotFoundError
 from pipelines.own_files import keep_own_files
@@ -61,6 +62,7 @@ def verify(
     work = root / "work"
     with locked(work / "lock") if write and work.is_dir() else nullcontext():
         if write:
+            check_no_link(root)
             sweep(root)
         run = finished_run(root)
         config = changed_config(run.config, file, overrides)
@@ -75,7 +77,7 @@ def verify(
         console.print("nothing was written; --write makes it so", highlight=False)
     else:
         console.print(funnel_table(manifest.funnel))
-        console.print(f"written: {root / 'dataset'}", highlight=False, soft_wrap=True)
+        console.print(f"written: {root / 'dataset'}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -272,8 +274,9 @@ def _write(run: Run, config: Config, prepare: Prepare) -> Manifest:
     runner, options = prepare([])
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         _ = pipeline | "DecideAnew" >> DecideAnew(plan, run)
+    made = finished(draft)
     keep_own_files(root / "dataset", dataset)
     move_into_place(dataset, root / "dataset", work)
     move_into_place(kept, work / "records", work)
     sweep_drafts(str(work))
-    return Manifest.model_validate_json((root / "dataset" / MANIFEST_FILE).read_text("utf-8"))
+    return made

@@ -8,17 +8,18 @@ last hour, since whoever asked may be about to open it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.base import content_hash
+from transforms.half_built import half_built, sweep
 from transforms.outcome import StopRunError
 from transforms.storage import StorageError, fetch
 from transforms.trouble import minding
@@ -28,8 +29,6 @@ COPIES = f"folder of copies of remote files ({FOLDER_VARIABLE} names another)"
 DEFAULT_GB = 50.0
 KEPT_S = 3_600.0
 """A copy that was asked for so recently stays, whatever room it takes."""
-STALE_S = 24 * 3_600.0
-"""A half-made copy that is so old was left by a killed process."""
 NUM_LOCKS = 64
 ROOM_PARTS = 20
 """How often the room that copies take is looked at: each time so great a part of it has come in."""
@@ -119,21 +118,26 @@ def making() -> Iterator[Path]:
 
     Raises StopRunError where it can't be written, also in place of the block's errors of that kind.
     """
-    folder = cache_folder() / "tmp" / uuid.uuid4().hex
+    tmp = cache_folder() / "tmp"
     with minding(cache_folder(), COPIES):
-        folder.mkdir(parents=True, mode=0o700)
-        try:
+        tmp.mkdir(parents=True, exist_ok=True)
+        _sweep_once(tmp)
+        with half_built(tmp, "copy") as folder:
+            folder.chmod(0o700)
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def _sweep_once(tmp: Path) -> None:
+    """As a run is begun elsewhere, nobody else sweeps on the machines of a cluster."""
+    with contextlib.suppress(OSError):
+        sweep(tmp)
 
 
 def sweep_cache() -> None:
     """Remove what processes that were killed left half-made; others may be at work."""
     with contextlib.suppress(OSError):
-        for folder in (cache_folder() / "tmp").iterdir():
-            if _age_s(folder) > STALE_S:
-                shutil.rmtree(folder, ignore_errors=True)
+        sweep(cache_folder() / "tmp")
 
 
 def make_room(limit: float) -> None:

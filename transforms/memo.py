@@ -108,7 +108,9 @@ class Entry:
         return result
 
     def _read(self) -> Any | None:
-        place = f"{self.root}/{self._ref}"
+        return self._read_at(f"{self.root}/{self._ref}")
+
+    def _read_at(self, place: str) -> Any | None:
         with minding(Path(self.root), STORE):
             try:
                 with open(f"{place}/{RESULT_FILE}", "rb") as file:  # noqa: PTH123 - looked up often
@@ -154,8 +156,15 @@ class Entry:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             # What lies there is no entry: out of the way with it.
-            with self.building() as aside, suppress(FileNotFoundError):
-                place.rename(aside / "broken")
+            with self.building() as aside:
+                moved = aside / "broken"
+                with suppress(FileNotFoundError):
+                    place.rename(moved)
+                if (first := self._read_at(str(moved))) is not None:
+                    # Another came in between and put a whole one there, which holds.
+                    with suppress(OSError):
+                        moved.rename(place)
+                        return first
             return self.finish(folder, result)
         return result
 

@@ -71,7 +71,8 @@ class RemoteMemoStore(MemoStore):
                 return copy
             cache.drop(file.url, file.made_of)
         _KNOWN.drop(entry)
-        raise FileNotFoundError(f"{joined(self.root, ref)} is gone; run it again")
+        # Without the URL: this may become the published detail of a rejection.
+        raise FileNotFoundError(f"{ref} is gone from the memo store; run it again")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

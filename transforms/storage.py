@@ -1,4 +1,4 @@
-"""Files that lie elsewhere, through Beam's filesystems: `s3://`, `gs://`, `hdfs://` by one code.
+"""Files that lie elsewhere, through Beam's filesystems: `s3://` and `gs://` by one code.
 
 What all of them have in common is little: a file can be put whole, read, listed and deleted. There
 is no renaming of folders, no locking and no appending. What can't be reached would hit every
@@ -28,7 +28,7 @@ REFUSED = frozenset({400, 401, 403, 405, 409, 410, 416})
 """Statuses that speak of one file."""
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_EXTRAS = {"s3": "proofreel[aws]", "gs": "apache-beam[gcp]", "hdfs": "apache-beam"}
+_EXTRAS = {"s3": "proofreel[aws]", "gs": "apache-beam[gcp]"}
 
 
 class StorageError(StopRunError):
@@ -136,8 +136,6 @@ def matching(pattern: str) -> Iterator[RemoteFile]:
     with _told(pattern, "listed"):
         filesystem = _filesystem(pattern)
         start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
-        if filesystem.has_dirs():
-            start = filesystem._url_dirname(start)
         for one in filesystem.match_files(filesystem._list(start), pattern):
             # Consoles make such objects so that an empty folder can be shown.
             if not one.path.endswith("/"):
@@ -158,14 +156,8 @@ def move(url: str, to: str) -> None:
     An object store copies it and deletes it where it was, without its coming by here.
     """
     with _told(url, "moved", may_lack=False):
-        system = _filesystem(url)
-        if system.has_dirs():
-            _make_folder(system, to.rpartition("/")[0])
-            # HDFS renames over nothing.
-            if system.exists(to):
-                system.delete([to])
         # Not `copy`: that of S3 keeps its errors to itself.
-        system.rename([url], [to])
+        _filesystem(url).rename([url], [to])
 
 
 def check_usable(place: str) -> None:
@@ -175,6 +167,9 @@ def check_usable(place: str) -> None:
 
 def _filesystem(url: str) -> Any:
     scheme = url.partition("://")[0].lower()
+    if scheme == "hdfs":
+        # Beam's filesystem of it lists one folder, not those below, and writes over nothing.
+        raise StorageError(f"{url}: hdfs:// is not supported; use s3:// or gs://, or a mount")
     if scheme == "s3":
         _use_s3()
     try:
@@ -183,16 +178,6 @@ def _filesystem(url: str) -> Any:
         extra = _EXTRAS.get(scheme)
         what = f"install {extra}" if extra else f"known are {', '.join(sorted(_EXTRAS))}"
         raise StorageError(f"{url}: nothing here reads {scheme}://; {what}") from error
-
-
-def _make_folder(system: Any, folder: str) -> None:
-    """Make a folder of a filesystem that has some; others may be at it."""
-    try:
-        if not system.exists(folder):
-            system.mkdirs(folder)
-    except OSError:
-        if not system.exists(folder):
-            raise
 
 
 def _opened(url: str) -> Any:

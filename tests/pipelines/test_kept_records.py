@@ -16,6 +16,7 @@ from pipelines.records import (
     digits,
     find_record,
     records,
+    write_records,
 )
 from schemas.case import Case, Footage
 from schemas.clip import Clip
@@ -66,6 +67,16 @@ def test_what_was_not_kept_is_not_found(identity: str, tmp_path: Path) -> None:
     assert find_record(tmp_path / "records", "loss", identity) is None
     assert find_record(tmp_path / "records", "gain", some(1)[0].id) is None
     assert find_record(tmp_path / "nowhere", "loss", identity) is None
+
+
+def test_files_of_fewer_digits_hide_nothing(tmp_path: Path) -> None:
+    """A job that its engine began anew may have left one."""
+    one, other = ("tab" + "0" * 30, "tab" + "1" * 30)
+    write_records(tmp_path, "case", "a", [(one, "{}")])
+    write_records(tmp_path, "case", "ab", [(other, "[]")])
+    assert find_record(tmp_path, "case", one) == "{}"
+    assert find_record(tmp_path, "case", other) == "[]"
+    assert find_record(tmp_path, "case", "tab" + "2" * 30) is None
 
 
 def test_order_of_arrival_does_not_matter(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pipeline_helpers import FAST, bikes, carphone, manifest, rejected_rows, run_here
+from pipeline_helpers import FAST, bikes, carphone, manifest, rejected_rows, run_here, start
 from rich.console import Console
 
 from pipelines.folder import Folder
 from pipelines.records import records
 from pipelines.summary import file_of, funnel_table, named, print_summary, why_empty
+from schemas.base import SCHEMA_VERSION
 from schemas.case import Footage
 from transforms.progress import NO_REPLIES, Replied
-from transforms.publish.manifest import Manifest
+from transforms.publish.index import rejected_table, write_parquet
+from transforms.publish.manifest import REJECTED_FILE, Manifest
 
 Capture = pytest.CaptureFixture[str]
 
@@ -144,3 +146,34 @@ def test_an_empty_dataset_is_told_of_where_the_last_was_lost(
 def test_a_dataset_that_holds_something_is_not_empty(finished: Path) -> None:
     stored = Manifest.model_validate(manifest(finished))
     assert why_empty(stored, finished / "dataset") == ""
+
+
+def test_names_of_folders_are_no_markup(tmp_path: Path) -> None:
+    folder = tmp_path / "[red]out [" / "x]"
+    folder.mkdir(parents=True)
+    write_parquet(rejected_table([]), folder / REJECTED_FILE)
+    empty = Manifest(
+        schema_version=SCHEMA_VERSION,
+        proofreel_version="0",
+        seed=0,
+        config={},
+        versions={},
+        shards=[],
+        funnel=[],
+        files={},
+    )
+    text = io.StringIO()
+    print_summary(Console(file=text, width=120), empty, folder, NO_REPLIES)
+    assert f"dataset: {folder}\n" in text.getvalue()
+
+
+def test_a_reader_that_has_gone_makes_no_failed_run(tmp_path: Path) -> None:
+    """As `| head` does once it has its lines."""
+    with start("run", carphone(), "--out", tmp_path / "out", *FAST) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait() == 0, said
+    assert "proofreel: the dataset is empty" in said
+    assert "Exception ignored" not in said
+    assert (tmp_path / "out" / "dataset" / "manifest.json").exists()

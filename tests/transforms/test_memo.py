@@ -11,7 +11,7 @@ from threading import Barrier
 
 import pytest
 
-from transforms.memo import RESULT_FILE, MemoStore
+from transforms.memo import RESULT_FILE, Entry, MemoStore
 from transforms.outcome import StopRunError
 
 
@@ -153,6 +153,27 @@ def test_what_a_power_failure_leaves_is_made_anew(
     entry.put("again")
     assert entry.get() == "again"
     assert [one.name for one in file.parent.iterdir()] == [RESULT_FILE]
+
+
+def test_what_another_mended_meanwhile_is_not_taken_away(
+    store: MemoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two find an entry broken; one has it whole again when the other moves it aside."""
+    entry = store.entry("s", 1)
+    entry.put("before")
+    store.path(entry.ref(RESULT_FILE)).write_bytes(b'{"cut')
+    read = Entry._read
+
+    def read_before_the_other(one: Entry) -> object:
+        monkeypatch.setattr(Entry, "_read", read)
+        broken = one._read()
+        assert store.entry("s", 1).put("of the other") == "of the other"
+        return broken
+
+    monkeypatch.setattr(Entry, "_read", read_before_the_other)
+    assert entry.put("mine") == "of the other"
+    assert entry.get() == "of the other"
+    assert list(Path(store.root, "tmp").iterdir()) == []
 
 
 def test_a_store_that_went_away_is_not_made_anew(store: MemoStore) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import pickle
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from object_store import BUCKET, ObjectStore
 from small_disks import KIB, ROOMY_KIB, Mount, remount
 
 from transforms import cache, remote_memo
+from transforms.machine_paths import without_paths
 from transforms.memo import RESULT_FILE, Entry, MemoStore
 from transforms.outcome import StopRunError
 from transforms.remote_memo import RemoteMemoStore, open_store
@@ -338,7 +341,7 @@ def test_a_store_that_was_copied_from_a_folder_is_read(
 
 @pytest.mark.parametrize("url", ["webhdfs://x/y", "http://127.0.0.1/x"])
 def test_a_filesystem_that_nobody_knows_is_named(url: str) -> None:
-    with pytest.raises(StorageError, match=r"nothing here reads \w+://; known are gs, hdfs, s3"):
+    with pytest.raises(StorageError, match=r"nothing here reads \w+://; known are gs, s3"):
         check_usable(url)
 
 
@@ -362,10 +365,44 @@ def test_copies_take_no_more_room_than_they_may(
     assert store.path(store.entry("s", 1).ref("clip.mp4")).stat().st_size == 900, "it comes back"
 
 
-def test_only_what_is_old_is_swept(store: MemoStore) -> None:
-    with cache.making() as at_work, cache.making() as left:
-        old = time.time() - 2 * cache.STALE_S
-        os.utime(left, (old, old))
-        store.sweep()
-        assert at_work.exists()
+DIE_WHILE_MAKING = """
+import os, signal
+from transforms.cache import making
+with making() as folder:
+    (folder / "copy").write_bytes(b"half")
+    print(folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_half_made_goes_with_the_next_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On machines of a cluster there are only workers."""
+    monkeypatch.setenv(cache.FOLDER_VARIABLE, str(tmp_path / "of this test"))
+    command = [sys.executable, "-c", DIE_WHILE_MAKING]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    left = Path(done.stdout.strip())
+    assert (left / "copy").read_bytes() == b"half"
+    with cache.making() as at_work:
         assert not left.exists()
+        subprocess.run([sys.executable, "-c", SWEEP], check=True)
+        cache.sweep_cache()
+        assert at_work.exists(), "what others are at stays"
+    assert list(left.parent.iterdir()) == []
+
+
+SWEEP = "from transforms.cache import making; making().__enter__()"
+
+
+def test_what_is_gone_is_told_without_the_store(store: MemoStore, objects: ObjectStore) -> None:
+    """The words may be published, as the detail of a rejection."""
+    entry = with_file(store)
+    ref = entry.ref("clip.mp4")
+    objects.client.delete_object(
+        Bucket=BUCKET, Key=f"work/memo/{ref.rpartition('/')[0]}/result.json"
+    )
+    forget_copies()
+    with pytest.raises(FileNotFoundError) as caught:
+        store.path(ref)
+    assert without_paths(str(caught.value)) == f"{ref} is gone from the memo store; run it again"

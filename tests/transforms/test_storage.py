@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from apache_beam.io.localfilesystem import LocalFileSystem
 from object_store import ObjectStore
 
-from transforms import storage
-from transforms.storage import StorageError, move, write
+from transforms.storage import StorageError, listed, move, read, write
 
 
 def test_a_file_moves_over_what_is_there(objects: ObjectStore) -> None:
@@ -28,12 +24,10 @@ def test_a_move_that_is_refused_is_told(objects: ObjectStore) -> None:
     assert objects.files() == {"draft/one": b"new"}
 
 
-def test_where_there_are_folders_they_are_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On the one of Beam's filesystems, beside HDFS, that has some."""
-    monkeypatch.setattr(storage, "_filesystem", lambda _: LocalFileSystem(None))
-    for name in ("one", "two"):
-        (tmp_path / name).write_text(name)
-        move(f"{tmp_path}/{name}", f"{tmp_path}/deep/er/file")
-    assert (tmp_path / "deep" / "er" / "file").read_text() == "two"
+def test_hdfs_is_refused_before_anything_is_asked_of_it() -> None:
+    """Beam would list its top folder alone, in silence."""
+    url = "hdfs://node/videos"
+    why = r"hdfs://node/\S+: hdfs:// is not supported; use s3:// or gs://, or a mount"
+    for attempt in (lambda: listed(url), lambda: write(f"{url}/a", b""), lambda: read(f"{url}/a")):
+        with pytest.raises(StorageError, match=why):
+            attempt()

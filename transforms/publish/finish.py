@@ -78,7 +78,8 @@ class RunFacts:
         """Of what was used, by stage."""
         return sum(
             one.cost(*(self.verifier_prices if stage == Stage.EXAMINE else self.prices))
-            for stage, one in usage.items()
+            # A sum of floats depends on their order.
+            for stage, one in sorted(usage.items())
         )
 
 

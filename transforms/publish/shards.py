@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from schemas.base import Record
 from schemas.sample import SPLITS, Sample
-from transforms.publish.files import PARTIAL_SUFFIX, replacing
+from transforms.publish.files import replacing
 from transforms.publish.known_files import FileState, KnownFiles, file_state
 from transforms.publish.manifest import ShardEntry
 from transforms.publish.planning import (
@@ -33,7 +33,6 @@ __all__ = [
     "PlannedSample",
     "ShardInfo",
     "ShardPlan",
-    "clear_strays",
     "plan_sample",
     "plan_shards",
     "write_shard",
@@ -116,24 +115,6 @@ def write_shard(
     return ShardInfo(
         path=plan.path, sha256=sha256, bytes=shard.bytes, samples=len(entries), entries=entries
     )
-
-
-def clear_strays(folder: Path, plans: list[ShardPlan]) -> list[str]:
-    """Remove shards of an earlier, longer run and what a killed one left half-written.
-
-    Only files in the split folders that are named like shards or like our partial files go; their
-    paths are given back.
-    """
-    wanted = {plan.path for plan in plans}
-    removed = []
-    for split in SPLITS:
-        for path in sorted((folder / split).glob("*")):
-            name = f"{split}/{path.name}"
-            partial = path.name.startswith(".") and path.name.endswith(PARTIAL_SUFFIX)
-            if partial or (SHARD_PATTERN.fullmatch(name) and name not in wanted):
-                path.unlink()
-                removed.append(name)
-    return removed
 
 
 _known = KnownFiles()

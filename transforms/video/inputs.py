@@ -35,7 +35,7 @@ VIDEO_SUFFIXES = frozenset(
 """What a folder is searched for. A file that is named by itself may have any suffix."""
 
 MANIFEST_SUFFIXES = frozenset({".jsonl", ".csv", ".parquet", ".json"})
-MANIFEST_URL = re.compile(r"(s3|gs|hdfs)://[A-Za-z0-9._-]{1,255}/[^/].*", re.DOTALL)
+MANIFEST_URL = re.compile(r"(s3|gs)://[A-Za-z0-9._-]{1,255}/[^/].*", re.DOTALL)
 """URLs that a manifest may name: on filesystems of the user's, not the web."""
 MAX_MANIFEST_ROW_CHARS = 1_000_000
 PARQUET_ROWS = 256
@@ -347,8 +347,7 @@ def _located(folder: str, uri: str) -> str:
     if "://" in uri:
         if not MANIFEST_URL.fullmatch(uri):
             raise ValueError(
-                f"{uri}: only local files and those at s3://, gs:// or hdfs:// can be read; fetch "
-                "it first"
+                f"{uri}: only local files and those at s3:// or gs:// can be read; fetch it first"
             )
         return url_location(uri)
     if is_remote(folder):

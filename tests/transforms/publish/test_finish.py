@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,16 @@ def test_everything_beside_the_shards_is_written_the_same_every_time(tmp_path: P
     assert manifest["cost"] == 0.309, "79,000 x 2 + 15,100 x 10, per million"
     assert set(manifest["files"]) == set(FILES)
     assert str(tmp_path).encode() not in b"".join(one.values())
+
+
+def test_the_cost_does_not_depend_on_the_order_of_the_stages() -> None:
+    """They come from a side input, in any order; a sum of floats is not the same in each."""
+    used = {
+        "propose": Usage(replies=1, prompt_tokens=100_000),
+        "roll": Usage(replies=1, prompt_tokens=200_000),
+        "tell": Usage(replies=1, prompt_tokens=300_000),
+    }
+    priced = replace(facts("/models"), prices=(1.0, 1.0))
+    orders = [dict(order) for order in permutations(used.items())]
+    assert len({sum(one.cost(1.0, 1.0) for one in order.values()) for order in orders}) > 1
+    assert len({priced.cost(order) for order in orders}) == 1

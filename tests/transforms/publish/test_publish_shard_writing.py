@@ -34,7 +34,6 @@ from transforms.publish.shard_file import SMALL_BYTES, SYNC_BYTES, ShardFile
 from transforms.publish.shards import (
     ShardInfo,
     ShardPlan,
-    clear_strays,
     plan_sample,
     plan_shards,
     write_shard,
@@ -149,20 +148,6 @@ def test_failed_rewrite_leaves_the_old_shard(clips: list[Clip], tmp_path: Path) 
 def test_shard_outside_of_the_dataset_is_refused(path: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no path of a shard"):
         write_shard(ShardPlan(path=path, samples=()), {}, {}, tmp_path)
-
-
-def test_strays_of_earlier_runs_are_cleared(dataset: Path) -> None:
-    (dataset / "sft" / "train-000099.tar").write_bytes(b"")
-    (dataset / "sft" / ".train-000000.tar.0.partial").write_bytes(b"")
-    (dataset / "sft" / "notes.txt").write_text("the user's")
-    kept = [
-        ShardPlan(path=path.relative_to(dataset).as_posix(), samples=())
-        for path in dataset.rglob("*.tar")
-        if "99" not in path.name
-    ]
-    removed = clear_strays(dataset, kept)
-    assert removed == ["sft/.train-000000.tar.0.partial", "sft/train-000099.tar"]
-    assert (dataset / "sft" / "notes.txt").exists()
 
 
 def test_replacing_leaves_nothing_when_it_fails(tmp_path: Path) -> None:
