@@ -88,6 +88,8 @@ def _url_of(request: Any) -> str:
 
 
 _installing = threading.Lock()
+_clients: dict[str, Any] = {}
+"""The library's, by the options they were made with."""
 
 
 def install() -> None:
@@ -104,7 +106,6 @@ def _install() -> None:
     Beam remembers of its last download stays its own; the library's client underneath is meant to
     be shared by threads.
     """
-    made: dict[str, Any] = {}
     lock = threading.Lock()
     # Beam gives the same options with each request, and to read them it makes the parser of its
     # whole command line.
@@ -118,10 +119,10 @@ def _install() -> None:
             if known is not options:
                 with lock:
                     key = repr(sorted(_s3_options(options).items()))
-                    if key not in made:
+                    if key not in _clients:
                         super().__init__(options)
-                        made[key] = self.client
-                    client = made[key]
+                        _clients[key] = self.client
+                    client = _clients[key]
                     latest[0] = (options, client)
             self.client = client
             self._download_request = None

@@ -34,6 +34,8 @@ FOR_EVER = 1_000
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library's own tries off, ours without long waits."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    # A server of an earlier test may have had the same port, and its client has tries of its own.
+    monkeypatch.setattr(s3_client, "_clients", {})
     monkeypatch.setattr(s3_client, "PATIENCE", RetryPolicy(attempts=3, first_wait_s=0.01))
 
 

@@ -147,7 +147,7 @@ def measure_motion(path: Path, media: Media) -> pa.Table:
     )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def _block_offsets(height: int, width: int) -> npt.NDArray[np.int32]:
     """Where the histogram of each pixel's block begins."""
     rows = np.minimum(np.arange(height) * BLOCKS // height, BLOCKS - 1)

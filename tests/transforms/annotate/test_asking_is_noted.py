@@ -154,7 +154,7 @@ def test_a_teacher_in_another_process_is_told_for_which_leg_it_looks(
             return getattr(answering, method)(requests, pickle.loads(pickle.dumps(leg)))
 
     monkeypatch.setattr(SharedTeacher, "call", call)
-    far = SharedTeacher(Told.settings.model_dump_json(), clip_store, "")
+    far = SharedTeacher(Told.settings.model_dump_json(), clip_store, "", None)
     monkeypatch.setattr(teachers, "open_teacher", lambda *_: far)
     at_work = AtWork(str(tmp_path / "at-work"))
     asked(solving(*QUESTIONS), Told.settings, MemoStore(str(tmp_path / "store")), at_work)
