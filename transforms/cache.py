@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import os
 import shutil
 import threading
@@ -146,7 +147,9 @@ def make_room(limit: float) -> None:
     bytes; but none that was asked for within the last hour.
     """
     copies = []
-    for path in (cache_folder() / "files").glob("*/*/*"):
+    # Not pathlib's, which raises when another process removes a folder in between.
+    for found in glob.iglob(f"{glob.escape(str(cache_folder()))}/files/*/*/*"):  # noqa: PTH207
+        path = Path(found)
         with contextlib.suppress(FileNotFoundError):
             copies.append((path.parent.stat().st_mtime, path.stat().st_size, path))
     taken = sum(size for _, size, _ in copies)

@@ -91,10 +91,16 @@ def _is_stale(*paths: Path) -> bool:
     """Whether none of them, nor what lies in them, was touched for long."""
     newest = 0.0
     for path in paths:
-        for one in (path, *path.rglob("*")):
+        for one in (path, *_below(path)):
             with suppress(FileNotFoundError):
                 newest = max(newest, one.stat().st_mtime)
     return _now_s(paths[0].parent) - newest > STALE_S
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """What lies in a folder that others may remove at the same time; pathlib's raises then."""
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name) for name in (*folders, *files))
 
 
 def _now_s(folder: Path) -> float:

@@ -128,12 +128,14 @@ def memo_entries(out: Path) -> dict[str, tuple[int, int]]:
     inputs, which is no work and names places."""
     memo = out / "work" / "memo"
     entries = {}
-    for path in memo.glob("*/*/*/result.json"):
-        facts = path.stat()
-        place = path.parent.relative_to(memo).as_posix()
-        if place.startswith("inputs/"):
+    for step in memo.glob("*"):
+        # What is being built may go while it is listed.
+        if step.name in ("tmp", "inputs"):
             continue
-        entries[place] = (facts.st_ino, facts.st_mtime_ns)
+        for path in step.glob("*/*/result.json"):
+            facts = path.stat()
+            place = path.parent.relative_to(memo).as_posix()
+            entries[place] = (facts.st_ino, facts.st_mtime_ns)
     return entries
 
 
@@ -178,10 +180,16 @@ def samples(out: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """What lies in a folder from which things may go while it is listed."""
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name) for name in (*folders, *files))
+
+
 def left_half_built(out: Path) -> list[str]:
     """What a finished run must not leave behind."""
     work = out / "work"
-    found = [path for path in out.rglob("*") if "partial" in path.name or path.suffix == ".old"]
+    found = [path for path in below(out) if "partial" in path.name or path.suffix == ".old"]
     # The empty folder does no harm.
     found += (work / "memo" / "tmp").glob("*")
     return [path.relative_to(out).as_posix() for path in found]

@@ -43,12 +43,16 @@ def the_line(capsys: pytest.CaptureFixture[str]) -> str:
     return stderr.strip().splitlines()[-1]
 
 
+def half_built_in(store: Path) -> list[Path]:
+    return list((store / "tmp").glob("*"))
+
+
 def assert_goes_on(videos: Path, out: Path, store: Path, whole: Path) -> None:
     assert not (out / "dataset").exists(), "nothing half-made is published"
-    assert list((store / "tmp").glob("*")) == [], "nothing half-built takes up room"
     assert run_here(videos, "--out", out, "--store", store, *RUN) == 0
     assert sha256_of_files(out / "dataset") == sha256_of_files(whole / "dataset")
     assert left_half_built(out) == []
+    assert half_built_in(store) == [], "what a lost disk brings back is swept"
 
 
 @pytest.mark.parametrize("step", ["decode", "cut"])
@@ -69,6 +73,7 @@ def test_a_store_whose_disk_is_full(
     assert line.startswith(f"proofreel: the memo store {store}: its disk is full (")
     assert "MiB free" in line
     assert "run the same command again" in line
+    assert half_built_in(store) == [], "nothing half-built takes up room"
     remount(store, f"size={ROOMY_KIB}k")
     assert_goes_on(videos, out, store, whole)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -86,3 +87,23 @@ def test_sweepers_and_builders_at_once(tmp_path: Path) -> None:
             sweeper.join()
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_goes_while_it_is_looked_at_is_no_error(tmp_path: Path) -> None:
+    """Another machine is at work in the same store: folders come and go under the sweep."""
+    done = threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            folder = leave(tmp_path, "another")
+            (folder / "a" / "b").mkdir(parents=True)
+            shutil.rmtree(folder)
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        for _ in range(500):
+            sweep(tmp_path)
+    finally:
+        done.set()
+        other.join()
