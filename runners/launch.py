@@ -17,6 +17,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from runners import dataflow, direct, flink, loopback, prism, spark
 from runners.errors import BadOptionsError
 from runners.options import Options
+from runners.signatures import read_signatures_once
 from transforms.needs import Hints
 
 MODULES = (direct, prism, flink, spark, dataflow)
@@ -32,6 +33,7 @@ def prepare(arguments: Sequence[str]) -> tuple[Any, PipelineOptions]:
     Each engine is prepared by its module; any other runner that Beam knows is handed to Beam as it
     is named, with the options given.
     """
+    read_signatures_once()
     options = Options(list(arguments))
     # Inputs are looked up before there is a pipeline, which would do this.
     FileSystems.set_options(options)

@@ -25,6 +25,7 @@ from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
 import transforms.inference  # noqa: F401 - before a step is unpacked that needs it
+from runners.signatures import read_signatures_once
 from transforms.leash import hold_children
 from transforms.shared_model import become_worker
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # An engine that kills its worker knows nothing of the worker's decoders.
     hold_children()
     become_worker()
+    read_signatures_once()
     os.environ.update(environment(options, provision(options.provision_endpoint, options.id)))
     # Whoever waits on the engine's services would otherwise outlive the signal.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
