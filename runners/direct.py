@@ -34,8 +34,11 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     """Runner and options for a local run; what the user said of workers stands.
 
     Threads rather than processes: decoding and encoding happen in ffmpeg's own processes, numpy
-    and torch release the interpreter's lock, and one copy of a model serves all. Beam's own
-    `DirectRunner` first tries a Go binary, Prism, that has to be fetched; this one needs nothing.
+    and torch release the interpreter's lock, and one copy of a model serves all. Threads get their
+    elements in memory: Beam's mode `multi_threading` sends them by gRPC, which costs half as much
+    CPU again beside the work. Beam warns that `in_memory` is for one worker, but runs as many at
+    once as there are. Beam's own `DirectRunner` first tries a Go binary, Prism, that has to be
+    fetched; this one needs nothing.
     """
     options = Options(list(arguments))
     given = {argument.split("=")[0] for argument in arguments}
@@ -43,9 +46,8 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     if "--direct_num_workers" not in given:
         direct.direct_num_workers = len(os.sched_getaffinity(0))
     if "--direct_running_mode" not in given:
-        many = direct.direct_num_workers != 1
-        direct.direct_running_mode = "multi_threading" if many else "in_memory"
-    # Worker threads' output is sent by size, not also once a second from a thread of its own: that
+        direct.direct_running_mode = "in_memory"
+    # What worker threads send by gRPC is sent by size, not also once a second from a thread of its own: that
     # one does not wait for an element to be whole, and whoever reads a half takes its next byte for
     # the beginning of another (the run fails, or never ends). 0 would mean the default.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = NEVER_MS

@@ -8,10 +8,11 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,16 @@ def run_here(*arguments: object) -> int:
     return main(["run", *(str(one) for one in arguments)])
 
 
-def start(*arguments: object, **popen: Any) -> subprocess.Popen[str]:
-    """`proofreel ...` in a session of its own."""
+def start(
+    *arguments: object, preexec_fn: Callable[[], object] = lambda: None, **popen: Any
+) -> subprocess.Popen[str]:
+    """`proofreel ...` in a session of its own, which ends by Ctrl-C."""
+
+    def prepare() -> None:
+        # Who is started in the background ignores it, and so does what it starts.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        preexec_fn()
+
     command = [sys.executable, "-m", "pipelines.cli", *(str(one) for one in arguments)]
     return subprocess.Popen(
         command,
@@ -94,6 +103,7 @@ def start(*arguments: object, **popen: Any) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=prepare,
         **popen,
     )
 

@@ -20,15 +20,15 @@ def test_the_local_runner_uses_all_cores_in_one_process(name: str | None) -> Non
     cores = len(os.sched_getaffinity(0))
     assert isinstance(runner, FnApiRunner)
     assert direct.direct_num_workers == cores
-    assert direct.direct_running_mode == ("multi_threading" if cores > 1 else "in_memory")
+    assert direct.direct_running_mode == "in_memory"
 
 
 @pytest.mark.parametrize(
     ("arguments", "workers", "mode"),
     [
         (["--direct_num_workers=1"], 1, "in_memory"),
-        (["--direct_num_workers=3"], 3, "multi_threading"),
-        (["--direct_num_workers=0"], 0, "multi_threading"),
+        (["--direct_num_workers=3"], 3, "in_memory"),
+        (["--direct_num_workers=0"], 0, "in_memory"),
         (
             ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
             2,
