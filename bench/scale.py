@@ -59,7 +59,7 @@ SHORT = (*TINY, "shots.max_clip_s=1")
 PLAIN = ("features.model=none", "shots.max_clip_s=15", "shots.min_clip_s=0.5")
 CLIP = ("features.model=ViT-B-32", "features.pretrained=random", *PLAIN[1:])
 ONE = ("--direct_num_workers=1",)
-THREADS = ("--direct_num_workers=2", "--direct_running_mode=multi_threading")
+THREADS = ("--direct_num_workers=2",)
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 AS_INSTALLED = {
     name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"

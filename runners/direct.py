@@ -47,9 +47,10 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
         direct.direct_num_workers = len(os.sched_getaffinity(0))
     if "--direct_running_mode" not in given:
         direct.direct_running_mode = "in_memory"
-    # What worker threads send by gRPC is sent by size, not also once a second from a thread of its own: that
-    # one does not wait for an element to be whole, and whoever reads a half takes its next byte for
-    # the beginning of another (the run fails, or never ends). 0 would mean the default.
+    # What worker threads send by gRPC is sent by size, not also once a second from a thread of its
+    # own: that one does not wait for an element to be whole, and whoever reads a half takes its
+    # next byte for the beginning of another (the run fails, or never ends). 0 would mean the
+    # default.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = NEVER_MS
     print_no_tracebacks()
     process_workers.use(options)

@@ -61,7 +61,7 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
         def refuse(request: Any) -> Any:
             future = push(request)
             if future is not None:
-                future.abort(died)
+                _abort(future, died)
             return future
 
         connection.push = refuse  # type: ignore[method-assign,assignment]
@@ -69,7 +69,14 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
         for wait_s in (0.0, 1.0):
             time.sleep(wait_s)
             for future in list(connection._futures_by_id.values()):
-                future.abort(died)
+                _abort(future, died)
+
+
+def _abort(future: Any, died: WorkerDiedError) -> None:
+    """Whoever waits for data asks whether the answer is there, and then for the answer; of a worker
+    that has never connected no closed connection tells."""
+    future.abort(died)
+    future.is_done = lambda: True
 
 
 def words_of_death(said: str) -> str:

@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import WorkerOptions
 from apache_beam.testing.util import assert_that, equal_to
 from object_store import BUCKET, ObjectStore, objects  # noqa: F401 - a fixture
 
+from runners import process_workers
 from runners.launch import prepare
 from runners.options import Options
 from runners.process_workers import WorkerDiedError, json_options, words_of_death
@@ -71,6 +72,19 @@ def test_a_worker_that_dies_between_two_pieces_of_work_does_so_too() -> None:
     ):
         numbers = pipeline | beam.Create(range(3)) | beam.Reshuffle() | beam.Map(ends)
         _ = numbers | beam.GroupBy(lambda one: one) | beam.Map(lambda _: time.sleep(5))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_dies_before_it_has_begun_does_so_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_workers, "WORKER", "runners.no_such_module")
+    runner, options = prepare(["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
+    with (
+        pytest.raises(WorkerDiedError, match="exit code 1"),
+        beam.Pipeline(runner=runner, options=options) as pipeline,
+    ):
+        _ = pipeline | beam.Create(range(40)) | beam.Reshuffle() | beam.Map(print)
 
 
 def test_worker_processes_know_the_options_of_the_run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import apache_beam as beam
 
@@ -211,23 +210,24 @@ def _write(
     with Spool(packed) as spool:
         if len(spool) != samples:
             raise ValueError(f"{path} was to hold {samples} samples, {len(spool)} came")
-        media = {one.key: store.path(one.media_ref) for one in spool.planned}
         try:
+            media = {one.key: store.path(one.media_ref) for one in spool.planned}
             with filling(folder) as place:
                 return write_shard(ShardPlan(path=path, samples=spool.planned), spool, media, place)
-        except ValueError as error:
-            if told := _without_damaged(spool, media, store):
+        except (ValueError, FileNotFoundError) as error:
+            store.check()
+            if told := _without_damaged(spool, store):
                 raise StopRunError(told) from error
             raise
 
 
-def _without_damaged(spool: Spool, media: Mapping[str, Path], store: MemoStore) -> str:
-    """Remove mp4s from the store that are not as their samples say, so that running again mends
-    them; which these were, and what to do, or "" if there were none."""
+def _without_damaged(spool: Spool, store: MemoStore) -> str:
+    """Remove mp4s from the store that are gone or not as their samples say, so that running again
+    mends them; which these were, and what to do, or "" if there were none."""
     damaged: dict[str, str] = {}
     for one in spool.planned:
         said = spool[one.key].media[0]
-        if one.media_ref not in damaged and sha256_file(media[one.key]) != said.sha256:
+        if one.media_ref not in damaged and not _is_as_said(store, one.media_ref, said.sha256):
             where = f"{said.source_uri} from {said.source_start_s:g} s on"
             damaged[one.media_ref] = f"the clip of {where} ({one.media_ref})"
     for ref in damaged:
@@ -236,8 +236,15 @@ def _without_damaged(spool: Spool, media: Mapping[str, Path], store: MemoStore) 
         return ""
     names = list(damaged.values())
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    were = "was damaged and was" if len(names) == 1 else "were damaged and were"
+    were = "was damaged or gone and is" if len(names) == 1 else "were damaged or gone and are"
     return (
         f"{', '.join(names[:NAMED])}{more} in the {STORE} {store.root} {were} removed; run the "
         "same command again, it makes anew what is missing"
     )
+
+
+def _is_as_said(store: MemoStore, ref: str, sha256: str) -> bool:
+    try:
+        return sha256_file(store.path(ref)) == sha256
+    except FileNotFoundError:
+        return False

@@ -180,7 +180,7 @@ def written(
     routed: list[Routed], folder: Path, bucket_samples: int, shard_bytes: int = 60_000
 ) -> list[ShardInfo]:
     """The shards of a pipeline run."""
-    store = MemoStore(str(folder.parent / "store"))
+    store = MemoStore(str(folder.parent / "store")).prepare()
     with beam.Pipeline() as pipeline:
         shards = (
             pipeline
@@ -210,9 +210,10 @@ def test_a_run_writes_what_one_process_would(routed: list[Routed], tmp_path: Pat
     assert len(alone) > 4
 
 
+@pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.parametrize("number", [1, 2])
 def test_damaged_clips_in_the_store_are_said_and_removed(
-    number: int, routed: list[Routed], tmp_path: Path
+    number: int, gone: bool, routed: list[Routed], tmp_path: Path
 ) -> None:
     """So that the next run makes them anew; what is whole stays."""
     in_entries = [one_in_entry(one, tmp_path / "store") for one in routed]
@@ -220,7 +221,7 @@ def test_damaged_clips_in_the_store_are_said_and_removed(
     damaged, whole = refs[:number], refs[number:]
     for ref in damaged:
         path = tmp_path / "store" / ref
-        path.write_bytes(bytes(path.stat().st_size))
+        path.unlink() if gone else path.write_bytes(bytes(path.stat().st_size))
     # One shard, which all of them are in.
     of_split = [one for one in in_entries if one.planned.split == SPLITS[0]]
     with pytest.raises(StopRunError) as caught:
@@ -228,8 +229,9 @@ def test_damaged_clips_in_the_store_are_said_and_removed(
     told = str(caught.value)
     assert all(f"({ref})" in told for ref in damaged) and not any(ref in told for ref in whole)
     assert "the clip of " in told and " s on " in told
-    were = "was damaged and was removed" if number == 1 else "were damaged and were removed"
-    assert f"in the memo store {tmp_path / 'store'} {were}; run the same command again" in told
+    were = "was damaged or gone and is" if number == 1 else "were damaged or gone and are"
+    store = tmp_path / "store"
+    assert f"in the memo store {store} {were} removed; run the same command again" in told
     for ref in refs:
         assert (tmp_path / "store" / ref).exists() == (ref in whole)
 
