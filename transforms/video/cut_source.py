@@ -165,14 +165,19 @@ class Pictures:
         return graph
 
 
+def _readable(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets until one can't be read: what comes after a hole in a file has no number."""
+    with contextlib.suppress(av.error.FFmpegError):
+        yield from packets
+
+
 class Packets:
     """The packets of the pictures, as they are. At a clean point, packet n holds frame n."""
 
     def __init__(self, container: Any, request: CutRequest) -> None:
         self.stream = container.streams[request.video_index]
-        self._packets = enumerate(
-            packet for packet in packets_of(container, self.stream) if packet.size
-        )
+        packets = _readable(packets_of(container, self.stream))
+        self._packets = enumerate(packet for packet in packets if packet.size)
         self._times_us = request.times_us
         assert request.copy_delay_us is not None
         self._ahead_us = round(request.start_time_s * 1_000_000) - request.copy_delay_us

@@ -6,6 +6,7 @@ elsewhere is refused, since what it leads to would be published.
 
 from __future__ import annotations
 
+import errno
 import functools
 import glob
 import os
@@ -165,7 +166,8 @@ def _bytes(sidecar: Sidecar) -> bytes:
     except ValueError as error:
         raise UnusableError("its name can't be one of a file") from error
     except OSError as error:
-        if is_fatal(error):
+        # A disk that fails over one file costs that file.
+        if is_fatal(error) and error.errno != errno.EIO:
             raise
         raise UnusableError(error.strerror or "can't be read") from error
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clock_video import Clock, Work, run_ffmpeg, work_through, write_clock
@@ -234,6 +236,23 @@ def test_a_full_disk_is_no_broken_file(
     with pytest.raises(OSError, match="Too many") as raised:
         sidecars.read_sidecar(sidecars.Sidecar(str(folder), "movie.srt"))
     assert is_fatal(raised.value)
+
+
+def test_a_disk_that_fails_over_one_file_costs_that_file(
+    folder: Path, movie: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "movie.srt").write_text(srt([GOOD]))
+    opened = os.open
+
+    def failing(path: Any, *flags: Any, **more: Any) -> int:
+        if str(path).endswith(".srt"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, *flags, **more)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sidecars.os, "open", failing)
+        assert ends(folder, movie) == ([], ["movie.srt: Input/output error"])
+    assert ends(folder, movie) == (["good"], [])
 
 
 def test_damaged_streams(tmp_path: Path, store: MemoStore) -> None:

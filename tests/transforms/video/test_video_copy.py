@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import errno
+import os
+from collections.abc import Iterator
+from itertools import islice, pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -26,6 +31,7 @@ from schemas.rejection import Rejected
 from transforms.memo import MemoStore
 from transforms.video.copying import clean_points, snapped
 from transforms.video.cut import CutMode, CutSettings, cut
+from transforms.video.cut_source import EndedEarlyError, Packets
 from transforms.video.segment import segment
 from transforms.video.shots import ShotSettings
 
@@ -168,6 +174,32 @@ def test_keyframes_that_are_no_whole_pictures_are_noticed(tmp_path: Path, store:
     for end in rest:
         assert isinstance(end, Rejected)
         assert "copied frames decode; set cut.mode to exact" in end.detail
+
+
+class Torn:
+    """A container that can't be read to its end, as on a disk that fails."""
+
+    def __init__(self, container: av.container.InputContainer, packets: int) -> None:
+        self.streams = container.streams
+        self._container = container
+        self._packets = packets
+
+    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet]:
+        yield from islice(self._container.demux(stream), self._packets)
+        raise av.error.OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_source_that_cannot_be_read_to_its_end_has_ended(tmp_path: Path) -> None:
+    """As when it is decoded: the clips before are cut, the others are lost, the run goes on."""
+    path = write_clock(tmp_path, Clock("torn.mp4", options=CLOSED))
+    request: Any = SimpleNamespace(
+        video_index=0, times_us=range(0, 2_000_000, 40_000), start_time_s=0.0, copy_delay_us=0
+    )
+    with av.open(str(path)) as container:
+        packets = Packets(Torn(container, 25), request)
+        assert len(list(packets.rows(0, 20))) == 20
+        with pytest.raises(EndedEarlyError):
+            list(packets.rows(20, 30))
 
 
 def test_rare_keyframes_are_no_reason_for_long_clips(tmp_path: Path, store: MemoStore) -> None:
