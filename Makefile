@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 
 TRAINERS := trl swift llamafactory verl
 EXPORTS := build/trainers
+# One more than two cores keep busy: tests wait for processes and servers a quarter of their time.
+TEST_WORKERS ?= 3
 
 .PHONY: help setup setup-vllm setup-trainers demo demo-vllm test lint unit test-vllm test-trainers \
 	exports $(TRAINERS:%=test-%) test-prism test-flink test-spark setup-gcp test-dataflow test-kill docs \
@@ -37,7 +39,7 @@ lint: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # vLLM on a CPU: a small cache, no binding of threads to cores, no word to anybody outside.
 VLLM_CPU := VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1 \
