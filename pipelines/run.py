@@ -189,7 +189,9 @@ def _run(
         at_work.clear()
         try:
             told_of = _run_pipeline(plan, sources, refused, runner, options, views)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, StopRunError):
+                at_work.end()
             # Where the store's disk is gone, that is said, and not which file was missed first.
             if sent:
                 memo.check()

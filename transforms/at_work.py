@@ -33,6 +33,8 @@ _LOOK_S = 1.0
 _held = threading.local()
 _cleared: dict[str, int] = {}
 """How often this process has cleared a folder; others look at their files."""
+_ended: set[str] = set()
+"""Folders of runs of this process that have ended with a word; their threads may still work."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class AtWork:
 
     def _note(self, stage: Stage, subjects: Sequence[Subject]) -> int | None:
         """The file where it stands now; None if it can't be noted, which must not cost the work."""
-        if not self.folder:
+        if not self.folder or self.folder in _ended:
             return None
         named = [[one[:MAX_NAME_CHARS] for one in subject] for subject in subjects[:MAX_SUBJECTS]]
         note = json.dumps([str(stage), named]).encode()
@@ -83,6 +85,15 @@ class AtWork:
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
             _cleared[self.folder] = _cleared.get(self.folder, 0) + 1
+            _ended.discard(self.folder)
+
+    def end(self) -> None:
+        """Forget all notes and take no more, until the next `clear`: the run has said why it ends.
+
+        Threads that are at something then are not waited for.
+        """
+        self.clear()
+        _ended.add(self.folder)
 
     def _file(self) -> IO[bytes]:
         """The file of this thread; closed with the thread, or when it works for another run."""

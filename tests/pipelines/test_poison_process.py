@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
-from pipeline_helpers import FAST, ffmpeg, funnel, reasons
+from pipeline_helpers import FAST, carphone, ffmpeg, funnel, reasons, run_here
 from served_run import answer, settings
 
 from schemas.rejection import Stage
 from transforms.at_work import AtWork
+from transforms.outcome import StopRunError
+from transforms.video import segment
 
 DIES = """
 import os, signal, sys
@@ -115,6 +119,42 @@ def test_notes_are_of_what_is_not_finished(tmp_path: Path) -> None:
         assert len(at_work.left()) == 1
     with AtWork("").on(Stage.CUT, [("c1", "v1")]):
         assert AtWork("").left() == []
+
+
+def test_after_the_end_of_a_run_its_threads_note_nothing(tmp_path: Path) -> None:
+    at_work = AtWork(str(tmp_path / "at-work"))
+    with at_work.on(Stage.CUT, [("c1", "v1")]):
+        at_work.end()
+        with at_work.on(Stage.CUT, [("c2", "v1")]):
+            assert at_work.left() == []
+    at_work.clear()
+    with at_work.on(Stage.CUT, [("c3", "v1")]):
+        assert at_work.left() == ["cut of c3 (of v1)"]
+
+
+def test_a_run_that_is_stopped_leaves_no_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has said why it ends; what its other threads were at at that moment is no suspect."""
+    out, noted = tmp_path / "out", threading.Event()
+
+    def at_something() -> None:
+        with AtWork(str(out / "work" / "at-work")).on(Stage.SEGMENT, [("another", "")]):
+            noted.set()
+            time.sleep(20)
+
+    def stop(*_: object, **__: object) -> None:
+        threading.Thread(target=at_something, daemon=True).start()
+        noted.wait(60)
+        raise StopRunError("the disk is full")
+
+    given = (carphone(), "--out", out, *SETTINGS, "--direct_num_workers=1")
+    with monkeypatch.context() as broken:
+        broken.setattr(segment, "segment", stop)
+        assert run_here(*given) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    run_here(*given)
+    assert "the last run ended in the middle of" not in capsys.readouterr().err
 
 
 def test_what_can_not_be_noted_costs_nothing(tmp_path: Path) -> None:
