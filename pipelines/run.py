@@ -50,7 +50,7 @@ from transforms.features.embed import RANDOM
 from transforms.features.reference import hashes_of, keep_reference, read_reference
 from transforms.memo import MemoStore
 from transforms.needs import NO_HINTS, Hints
-from transforms.outcome import StopRunError
+from transforms.outcome import StopRunError, words_of_stop
 from transforms.progress import ProgressLog
 from transforms.publish.finish import RunFacts
 from transforms.publish.manifest import Manifest
@@ -77,6 +77,10 @@ OUTPUT = "output folder"
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """What a file system answers that has no locks: NFS without its lock service, some mounts."""
 Prepare = Callable[[Sequence[str]], tuple[Any, Any]]
+
+
+class EngineEndedError(StopRunError):
+    """The engine ended the job, and did not say why."""
 
 
 class BusyError(Exception):
@@ -188,13 +192,16 @@ def _run(
             console.print(f"note: {note}", highlight=False, markup=False)
         at_work.clear()
         try:
-            told_of = _run_pipeline(plan, sources, refused, runner, options, views)
+            try:
+                told_of = _run_pipeline(plan, sources, refused, runner, options, views)
+            except Exception:
+                # Where the store's disk is gone, that is said, and not which file was missed first.
+                if sent:
+                    memo.check()
+                raise
         except Exception as error:
-            if isinstance(error, StopRunError):
+            if _says_why(error):
                 at_work.end()
-            # Where the store's disk is gone, that is said, and not which file was missed first.
-            if sent:
-                memo.check()
             raise
         # What was missed meanwhile may have been taken for the videos' fault.
         memo.check()
@@ -222,6 +229,13 @@ def _publish(draft: Draft, out: Path) -> Manifest:
     move_into_place(Path(draft.records), work / "records", work)
     sweep_drafts(str(work))
     return manifest
+
+
+def _says_why(error: Exception) -> bool:
+    """Whether an error tells why the run ends, so that what others were at is no suspect."""
+    if isinstance(error, EngineEndedError):
+        return False
+    return bool(words_of_stop(f"{type(error).__name__}: {error}"))
 
 
 def _left(at_work: AtWork) -> tuple[str, ...]:
@@ -369,7 +383,7 @@ def _run_pipeline(
         if state == PipelineState.DONE:
             display.settle(told)
     if state != PipelineState.DONE:
-        raise StopRunError(f"the engine ended the job as {state}; run the same command again")
+        raise EngineEndedError(f"the engine ended the job as {state}; run the same command again")
     return told
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
+import re
 import shlex
 import signal
 import sys
@@ -36,6 +38,8 @@ class WorkerDiedError(Exception):
 class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
     """Beam's, which tells whoever waits for the worker that it has died."""
 
+    _is_closing = False
+
     def start_worker(self) -> None:
         self.provision_info.provision_info.pipeline_options.update(_told_options)
         self.worker = local_job_service.SubprocessSdkWorker(
@@ -51,8 +55,22 @@ class ProcessWorker(worker_handlers.SubprocessSdkWorkerHandler):
     def _run(self) -> None:
         try:
             self.worker.run()
-        except RuntimeError as error:
+        except Exception as error:  # noqa: BLE001 - else the run would wait for ever
             self._tell(WorkerDiedError(words_of_death(str(error))))
+        else:
+            if not self._is_closing:
+                self._tell(WorkerDiedError(words_of_death("return code 0")))
+
+    def close(self) -> None:
+        """Ends the worker, also if it has not connected yet: Beam would not tell that one."""
+        self._is_closing = True
+        connection = self.control_conn
+        if connection._state == worker_handlers.BeamFnControlServicer.UNSTARTED_STATE:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    connection._push_queue.get_nowait()
+            connection._push_queue.put(worker_handlers.BeamFnControlServicer._DONE_MARKER)
+        super().close()
 
     def _tell(self, died: WorkerDiedError) -> None:
         connection = self.control_conn
@@ -80,8 +98,11 @@ def _abort(future: Any, died: WorkerDiedError) -> None:
 
 
 def words_of_death(said: str) -> str:
-    """What a person is told; `said` ends in the exit code."""
-    code = int(said.rsplit(" ", 1)[-1])
+    """What a person is told; `said` ends in the exit code, unless there never was a process."""
+    found = re.search(r"return code (-?\d+)$", said)
+    if found is None:
+        return f"a worker process could not be started: {said}. Run the same command again"
+    code = int(found[1])
     how = f"exit code {code}"
     with contextlib.suppress(ValueError):
         # A shell that put its command in its own place adds nothing: then it was the shell itself.

@@ -24,7 +24,7 @@ def read_signatures_once() -> None:
 
 def arguments_of(f: Any) -> tuple[list[str], list[Any]]:
     """The names of the arguments without the bound ones, and the defaults, as Beam gives them."""
-    if not isinstance(f, types.MethodType):
+    if type(f) is not types.MethodType or type(f.__func__) is not types.FunctionType:
         return beams_arguments(f)
     names, defaults = _method_arguments(f.__func__)
     return list(names), list(defaults)
@@ -38,7 +38,7 @@ def _method_arguments(function: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
 
 def specs_of(dofn: core.DoFn) -> tuple[set[Any], set[Any]]:
     """The state and the timers that a step uses, as Beam gives them."""
-    if isinstance(dofn, core.CallableWrapperDoFn) and _uses_beams_arguments(dofn):
+    if _is_its_own(dofn):
         return beams_specs(dofn)
     kind = type(dofn)
     if kind not in _specs:
@@ -50,7 +50,17 @@ def specs_of(dofn: core.DoFn) -> tuple[set[Any], set[Any]]:
 _specs: dict[type[core.DoFn], tuple[set[Any], set[Any]]] = {}
 
 
-def _uses_beams_arguments(step: core.CallableWrapperDoFn) -> bool:
-    """A step made of a function takes what the function takes, unlike others of its class."""
-    _, defaults = step.get_function_arguments("process")
-    return any(isinstance(default, core._DoFnParam) for default in defaults)
+def _is_its_own(step: core.DoFn) -> bool:
+    """Whether a step may take other things than the next of its class: it stands for another, or is
+    made of a function, and takes what that takes."""
+    kind = type(step)
+    if kind is core.CallableWrapperDoFn:
+        _, defaults = step.get_function_arguments("process")
+        return any(isinstance(default, core._DoFnParam) for default in defaults)
+    stands_for_another = (
+        kind.__getattribute__ is not object.__getattribute__
+        or hasattr(kind, "__getattr__")
+        or hasattr(kind, "_inspect_process")
+    )
+    methods = (types.MethodType, types.FunctionType)
+    return stands_for_another or any(isinstance(one, methods) for one in vars(step).values())

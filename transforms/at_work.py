@@ -52,17 +52,17 @@ class AtWork:
         finally:
             if file is not None:
                 with suppress(OSError):
-                    os.pwrite(file, _DONE, 0)
+                    os.pwrite(file.fileno(), _DONE, 0)
 
-    def _note(self, stage: Stage, subjects: Sequence[Subject]) -> int | None:
+    def _note(self, stage: Stage, subjects: Sequence[Subject]) -> IO[bytes] | None:
         """The file where it stands now; None if it can't be noted, which must not cost the work."""
         if not self.folder or self.folder in _ended:
             return None
         named = [[one[:MAX_NAME_CHARS] for one in subject] for subject in subjects[:MAX_SUBJECTS]]
         note = json.dumps([str(stage), named]).encode()
         try:
-            file = self._file().fileno()
-            os.pwrite(file, note.ljust(NOTE_BYTES)[:NOTE_BYTES], 0)
+            file = self._file()
+            os.pwrite(file.fileno(), note.ljust(NOTE_BYTES)[:NOTE_BYTES], 0)
         except OSError:
             return None
         return file
@@ -82,18 +82,21 @@ class AtWork:
 
     def clear(self) -> None:
         """Forget all notes. Only while no other run uses the folder."""
-        if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            _cleared[self.folder] = _cleared.get(self.folder, 0) + 1
-            _ended.discard(self.folder)
+        self._forget()
+        _ended.discard(self.folder)
 
     def end(self) -> None:
         """Forget all notes and take no more, until the next `clear`: the run has said why it ends.
 
         Threads that are at something then are not waited for.
         """
-        self.clear()
         _ended.add(self.folder)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            _cleared[self.folder] = _cleared.get(self.folder, 0) + 1
 
     def _file(self) -> IO[bytes]:
         """The file of this thread; closed with the thread, or when it works for another run."""

@@ -148,7 +148,8 @@ def make_room(limit: float) -> None:
     """
     copies = []
     # Not pathlib's, which raises when another process removes a folder in between.
-    for found in glob.iglob(f"{glob.escape(str(cache_folder()))}/files/*/*/*"):  # noqa: PTH207
+    everywhere = f"{glob.escape(str(cache_folder()))}/files/*/*/*"
+    for found in glob.iglob(everywhere, include_hidden=True):  # noqa: PTH207
         path = Path(found)
         with contextlib.suppress(FileNotFoundError):
             copies.append((path.parent.stat().st_mtime, path.stat().st_size, path))

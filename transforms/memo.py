@@ -48,6 +48,8 @@ class MemoStore:
 
     def check(self) -> None:
         """Raises StopRunError if the folder of a prepared store is not there any more."""
+        if not self.prepared:
+            return
         with minding(Path(self.root), STORE):
             Path(self.root, "tmp").stat()
 

@@ -111,7 +111,7 @@ def start(
 def call(*arguments: object, **popen: Any) -> tuple[int, str, str]:
     """`proofreel ...` in a process of its own, to its end: exit code, stdout, stderr."""
     with start(*arguments, **popen) as process:
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=300)
     return process.returncode, stdout, stderr
 
 
@@ -119,7 +119,7 @@ def call_without_rights(*arguments: object, **popen: Any) -> tuple[int, str, str
     """As `call`, but file permissions count even for root. Code 77: they can't be made to."""
     command = [sys.executable, "-c", DROPS_RIGHTS, "-m", "pipelines.cli", *map(str, arguments)]
     done = subprocess.run(
-        command, text=True, capture_output=True, check=False, timeout=120, **popen
+        command, text=True, capture_output=True, check=False, timeout=300, **popen
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -25,9 +25,10 @@ def elsewhere(videos: Path, tmp_path: Path) -> Path:
     "workers",
     [
         ("--direct_num_workers=1", "--direct_running_mode=in_memory"),
+        ("--direct_num_workers=3",),
         ("--direct_num_workers=2", "--direct_running_mode=multi_threading"),
     ],
-    ids=["one", "two"],
+    ids=["one", "three", "two by gRPC"],
 )
 def test_workers_order_and_place_do_not_matter(
     workers: tuple[str, ...],

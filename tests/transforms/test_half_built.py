@@ -91,13 +91,14 @@ def test_sweepers_and_builders_at_once(tmp_path: Path) -> None:
 
 def test_what_goes_while_it_is_looked_at_is_no_error(tmp_path: Path) -> None:
     """Another machine is at work in the same store: folders come and go under the sweep."""
-    done = threading.Event()
+    done, ended_well = threading.Event(), threading.Event()
 
     def come_and_go() -> None:
         while not done.is_set():
             folder = leave(tmp_path, "another")
             (folder / "a" / "b").mkdir(parents=True)
             shutil.rmtree(folder)
+        ended_well.set()
 
     other = threading.Thread(target=come_and_go)
     other.start()
@@ -107,3 +108,4 @@ def test_what_goes_while_it_is_looked_at_is_no_error(tmp_path: Path) -> None:
     finally:
         done.set()
         other.join()
+    assert ended_well.is_set()

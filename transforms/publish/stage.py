@@ -214,7 +214,7 @@ def _write(
             media = {one.key: store.path(one.media_ref) for one in spool.planned}
             with filling(folder) as place:
                 return write_shard(ShardPlan(path=path, samples=spool.planned), spool, media, place)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, FileNotFoundError, NotADirectoryError) as error:
             store.check()
             if told := _without_damaged(spool, store):
                 raise StopRunError(told) from error
@@ -246,5 +246,5 @@ def _without_damaged(spool: Spool, store: MemoStore) -> str:
 def _is_as_said(store: MemoStore, ref: str, sha256: str) -> bool:
     try:
         return sha256_file(store.path(ref)) == sha256
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import struct
 from collections.abc import Iterator
@@ -166,9 +167,15 @@ class Pictures:
 
 
 def _readable(packets: Iterator[Any]) -> Iterator[Any]:
-    """Packets until one can't be read: what comes after a hole in a file has no number."""
-    with contextlib.suppress(av.error.FFmpegError):
+    """Packets until one can't be read: what comes after a hole in a file has no number.
+
+    Raises OSError and MemoryError that may pass, so that it is tried again.
+    """
+    try:
         yield from packets
+    except av.error.FFmpegError as error:
+        if isinstance(error, (OSError, MemoryError)) and error.errno != errno.EIO:
+            raise
 
 
 class Packets:

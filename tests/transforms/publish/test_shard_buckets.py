@@ -180,7 +180,7 @@ def written(
     routed: list[Routed], folder: Path, bucket_samples: int, shard_bytes: int = 60_000
 ) -> list[ShardInfo]:
     """The shards of a pipeline run."""
-    store = MemoStore(str(folder.parent / "store")).prepare()
+    store = MemoStore(str(folder.parent / "store"))
     with beam.Pipeline() as pipeline:
         shards = (
             pipeline
