@@ -50,8 +50,8 @@ def prepare(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
 
     Threads rather than processes: decoding and encoding happen in ffmpeg's own processes, numpy
     and torch release the interpreter's lock, and one copy of a model serves all. Threads get their
-    elements in memory: Beam's mode `multi_threading` sends them by gRPC, which costs half as much
-    CPU again beside the work. Beam warns that `in_memory` is for one worker, but runs as many at
+    elements in memory: Beam's mode `multi_threading` sends them by gRPC, which costs half a second
+    of CPU a run, and memory. Beam warns that `in_memory` is for one worker, but runs as many at
     once as there are. Beam's own `DirectRunner` first tries a Go binary, Prism, that has to be
     fetched; this one needs nothing.
     """
