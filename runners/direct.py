@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.pipeline import Pipeline
 from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineResult, PipelineRunner
+from apache_beam.runners.runner import PipelineRunner
 
 from runners import process_workers
 from runners.options import Options
@@ -40,7 +40,7 @@ class LocalRunner(FnApiRunner):
     that run at once, one could hand two bundles to the same worker, which has one list for both.
     """
 
-    def run_pipeline(self, pipeline: Pipeline, options: PipelineOptions) -> PipelineResult:
+    def run_pipeline(self, pipeline: Pipeline, options: PipelineOptions) -> fn_runner.RunnerResult:
         with _ONE_AT_A_TIME:
             return super().run_pipeline(pipeline, options)
 
