@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
-END_WITHIN_S = 40.0
+END_WITHIN_S = 20.0
 """After the signal, until nothing is left."""
 WORK_WITHIN_S = 120.0
 MEDIA = ("-nostdin", "transforms.video.cut_child")

@@ -128,6 +128,7 @@ def test_an_output_folder_whose_disk_is_full(
     line = the_line(capsys)
     assert f" {out}" in line
     assert "its disk is full (" in line
+    assert half_built_in(store) == [], "nothing half-built takes up room"
     remount(out, f"size={ROOMY_KIB}k")
     assert_goes_on(videos, out, store, whole)
 

@@ -28,7 +28,7 @@ from pipeline_helpers import (
 
 from transforms.publish.check import check_dataset
 
-MOMENTS = 3
+MOMENTS = 6
 SEED = 20261123
 END_BY_THEMSELVES_S = 10.0
 
