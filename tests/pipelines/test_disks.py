@@ -142,6 +142,7 @@ def test_a_store_that_is_read_only(
     line = the_line(capsys)
     assert line.startswith(f"proofreel: the memo store {store} is on a disk that is read-only.")
     remount(store, "rw")
+    assert half_built_in(store) == [], "nothing half-built takes up room"
     assert_goes_on(videos, out, store, whole)
 
 
